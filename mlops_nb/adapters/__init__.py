@@ -1,0 +1,1 @@
+"""Adapters: the only home of vendor SDKs; none knows another."""

@@ -1,0 +1,263 @@
+"""What a user can ask for; every face makes one of these, `Project.run` takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mlops_nb.core.run import RunSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Init:
+    """Write mlops.toml and, where no remote is named, a local GitOps repository."""
+
+    gitops: str = ""
+    verb: Literal["init"] = "init"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doctor:
+    """Probe every configured part, each for at most `timeout` seconds."""
+
+    timeout: float = 10.0
+    verb: Literal["doctor"] = "doctor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """Show a notebook's declared parameters."""
+
+    notebook: str
+    verb: Literal["inspect"] = "inspect"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """Run a notebook; judge, register and propose its model where asked.
+
+    Args:
+        notebook: path of the notebook.
+        parameters: values by name; text is read as its parameter's type says.
+        parameter_file: YAML or JSON file with more of them; `parameters` win.
+        data: uri by parameter name.
+        gates: expressions to judge by, besides those of mlops.toml for `register`.
+        register: name to register the model under; empty registers none.
+        deploy: environment to propose the registered model to; empty proposes none.
+        wait: True waits for the end, False returns at once, None lets the face decide.
+        timeout: seconds for the whole run.
+        cell_timeout: seconds for any one cell.
+        memory: bytes the kernel may use.
+        retries: how often a run that failed for no fault of the notebook's is started again.
+        kernel: kernelspec name.
+        key: idempotency key; the same key gives the same run.
+    """
+
+    notebook: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    parameter_file: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
+    gates: tuple[str, ...] = ()
+    register: str = ""
+    deploy: str = ""
+    wait: bool | None = None
+    timeout: float | None = None
+    cell_timeout: float | None = None
+    memory: int | None = None
+    retries: int = 0
+    kernel: str = ""
+    key: str = ""
+    verb: Literal["train"] = "train"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """Run a notebook once for each set of parameters.
+
+    Args:
+        notebook: path of the notebook.
+        parameters: text by name: `0.1,0.01` lists values, `2..8` counts, anything else is one.
+        parameter_file: CSV file, one set a row; its columns are parameters.
+        random: how many of the sets to draw; 0 takes all.
+        seed: seed of the drawing.
+        parallel: how many children run at once.
+        best: `max:METRIC` or `min:METRIC`.
+    """
+
+    notebook: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    file: str = ""
+    random: int = 0
+    seed: int = 0
+    parallel: int = 1
+    best: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
+    wait: bool | None = None
+    timeout: float | None = None
+    cell_timeout: float | None = None
+    memory: int | None = None
+    kernel: str = ""
+    verb: Literal["sweep"] = "sweep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """List runs, newest first."""
+
+    notebook: str = ""
+    state: str = ""
+    limit: int = 20
+    verb: Literal["runs"] = "runs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """Show a run; of a sweep, its children too."""
+
+    run: str
+    verb: Literal["show"] = "show"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logs:
+    """Show what a run printed."""
+
+    run: str
+    follow: bool = False
+    verb: Literal["logs"] = "logs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Stop a run."""
+
+    run: str
+    verb: Literal["cancel"] = "cancel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Do again what failed: the notebook, or only the step after it; of a sweep, its rest."""
+
+    run: str
+    wait: bool | None = None
+    verb: Literal["retry"] = "retry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Show runs' parameters and metrics side by side."""
+
+    runs: tuple[str, ...]
+    verb: Literal["compare"] = "compare"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Register:
+    """Register a run's model, if its gates pass."""
+
+    run: str
+    name: str
+    gates: tuple[str, ...] = ()
+    verb: Literal["register"] = "register"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """List registered models' versions."""
+
+    name: str = ""
+    verb: Literal["models"] = "models"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deploy:
+    """Propose a model version to an environment.
+
+    Args:
+        model: `NAME`, `NAME/VERSION` or `NAME@ALIAS`.
+        to: environment.
+        canary: percentages such as `5,25,50,100`; empty takes the environment's.
+        dry_run: show the change, write nothing.
+    """
+
+    model: str
+    to: str
+    canary: str = ""
+    dry_run: bool = False
+    verb: Literal["deploy"] = "deploy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge:
+    """Merge a pull request of the local GitOps repository."""
+
+    number: int
+    verb: Literal["merge"] = "merge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Tell who deployed which model when, and with what data, from Git alone."""
+
+    model: str = ""
+    env: str = ""
+    limit: int = 50
+    verb: Literal["history"] = "history"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """Propose the return to an earlier version.
+
+    Args:
+        model: registered model.
+        env: environment.
+        to: version to return to; 0 takes the one before.
+        reason: why, for the record.
+    """
+
+    model: str
+    env: str
+    to: int = 0
+    reason: str = ""
+    verb: Literal["rollback"] = "rollback"
+
+
+Verb = (
+    Init | Doctor | Inspect | Train | Sweep | Runs | Show | Logs | Cancel | Retry | Compare
+    | Register | Models | Deploy | Merge | History | Rollback
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What an executor is handed: one run and the steps after it.
+
+    Args:
+        id: id of the run, for people.
+        spec: what to run.
+        gates: expressions to judge by.
+        register: name to register under; empty registers none.
+        deploy: environment to propose to; empty proposes none.
+        retries: how often a run that failed for no fault of the notebook's is started again.
+        parent: id of the sweep it belongs to; empty if none.
+        key: idempotency key; empty for none.
+        project: folder of the project, with mlops.toml.
+        requested_by: who asked, `Name <mail>` or a user name.
+    """
+
+    id: str
+    spec: RunSpec
+    project: str
+    gates: tuple[str, ...] = ()
+    register: str = ""
+    deploy: str = ""
+    retries: int = 0
+    parent: str = ""
+    key: str = ""
+    requested_by: str = ""
+
+
+__all__ = [name for name in dir() if name[0].isupper()]

@@ -1,0 +1,1 @@
+"""Flows: one verb, one module, one function; domain and ports only."""

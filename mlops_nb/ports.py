@@ -1,0 +1,202 @@
+"""What the flows need of the outside world.
+
+Each port has a contract suite in tests/contract that every adapter and every fake passes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from mlops_nb.core.change import ChangeSet, Commit, PullRequest
+    from mlops_nb.core.events import Event
+    from mlops_nb.core.gate import EvaluationTable
+    from mlops_nb.core.model import ModelRef, ModelVersion
+    from mlops_nb.core.run import Run, RunState
+    from mlops_nb.core.verbs import Job
+
+
+class Listener(Protocol):
+    """Told of events while a verb runs."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take notice of `event`; must not block."""
+
+
+class Executor(Protocol):
+    """Places the runner somewhere and keeps in touch with it through its run directory."""
+
+    def submit(self, job: Job) -> Run:
+        """Start the job; a job whose key was submitted before gives that run again.
+
+        Raises:
+            BackendError: if the runner could not be started.
+        """
+
+    def watch(self, run_id: str) -> Iterator[Event]:
+        """Yield every event of the run from its beginning, as they come, until it is final.
+
+        A run whose runner is gone is healed, not waited for.
+
+        Raises:
+            NotFound: if this executor never had the run.
+        """
+
+    def run(self, run_id: str) -> Run | None:
+        """Give the run as its directory tells, healed if its runner is gone, or None."""
+
+    def runs(self) -> Sequence[Run]:
+        """Give every run this executor has a directory of, newest first, healed."""
+
+    def log(self, run_id: str, *, follow: bool) -> Iterator[str]:
+        """Yield what the notebook printed, in lines; with `follow`, until the run is final.
+
+        Raises:
+            NotFound: if this executor never had the run.
+        """
+
+    def cancel(self, run_id: str) -> Run:
+        """Interrupt the run, wait until it is final, give it; a final run is given as it is.
+
+        Raises:
+            NotFound: if this executor never had the run.
+        """
+
+
+class Registry(Protocol):
+    """Keeps runs, their files and the registered models: MLflow."""
+
+    def begin(self, run: Run, tags: Mapping[str, str]) -> Run:
+        """Record a run that is about to start; give it with its `tracking_id` and `url`.
+
+        A run whose `parent` is recorded becomes its child. A run that has a `tracking_id`
+        already is taken up again instead of recorded twice.
+
+        Args:
+            run: its id, notebook and parameters are recorded.
+            tags: lineage known before the start.
+
+        Raises:
+            BackendUnavailable: if the tracking server does not answer.
+        """
+
+    def environment(self, run: Run) -> Mapping[str, str]:
+        """Give the variables with which a kernel's own logging lands in this run."""
+
+    def metrics(self, tracking_id: str) -> Mapping[str, float]:
+        """Give the last value of every metric the run logged so far."""
+
+    def finish(self, run: Run, files: Mapping[str, Path]) -> Run:
+        """Record the end of a run: state, datasets, failure, verdict, memory, files by path.
+
+        Repeating it changes nothing. Gives the run with the metrics it logged.
+        """
+
+    def runs(
+        self, *, limit: int, notebook: str = "", state: RunState | None = None, parent: str = ""
+    ) -> Sequence[Run]:
+        """Give recorded runs, newest first.
+
+        Args:
+            limit: how many at most.
+            notebook: only runs of this notebook's file name; empty for all.
+            state: only runs in this state.
+            parent: only children of the run of this id.
+
+        Raises:
+            BackendError: if the tracking server does not answer as it should.
+        """
+
+    def find(self, ref: str) -> Run:
+        """Give the run with this id, MLflow id, or unique beginning of either.
+
+        Raises:
+            NotFound: if there is none.
+            UserError: if the beginning fits several.
+        """
+
+    def table(self, tracking_id: str) -> EvaluationTable | None:
+        """Give the evaluation table the run logged; None if it logged none.
+
+        Raises:
+            UserError: if it logged one that cannot be read as such.
+        """
+
+    def file(self, tracking_id: str, path: str) -> bytes | None:
+        """Give a file the run recorded; None if there is none."""
+
+    def attach(self, tracking_id: str, path: str, content: bytes) -> None:
+        """Record a file with the run; the same path again replaces it."""
+
+    def tag(self, tracking_id: str, tags: Mapping[str, str]) -> None:
+        """Record tags with the run."""
+
+    def register(self, run: Run, name: str) -> ModelVersion:
+        """Register the model the run logged, with lineage tags, and point `@candidate` at it.
+
+        The same run registered twice under one name is one version.
+
+        Raises:
+            UserError: if the run logged no model, or more than one.
+        """
+
+    def versions(self, name: str = "") -> Sequence[ModelVersion]:
+        """Give the versions of a model, or of all models, newest first."""
+
+    def resolve(self, ref: ModelRef) -> ModelVersion:
+        """Give the version; a bare name means the newest.
+
+        Raises:
+            NotFound: if there is no such model, version or alias.
+        """
+
+    def point(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version."""
+
+
+class Forge(Protocol):
+    """A GitOps repository with pull requests; `base` is the branch the cluster follows."""
+
+    def read(self, folder: str) -> Mapping[str, bytes]:
+        """Give every file below `folder` on base, by path from the repository's root."""
+
+    def find(self, branch: str) -> PullRequest | None:
+        """Give the open pull request of this branch; None if there is none."""
+
+    def propose(self, change: ChangeSet) -> PullRequest:
+        """Make the change one commit on its branch and open or update its pull request.
+
+        The same change twice is one pull request and one commit. A change that two people make
+        at once is neither lost nor torn: the later one updates the earlier one's pull request.
+
+        Raises:
+            Conflict: if the branch moved again and again while this was tried.
+        """
+
+    def pull_request(self, number: int) -> PullRequest:
+        """Give a pull request.
+
+        Raises:
+            NotFound: if there is none of this number.
+        """
+
+    def pull_requests(self) -> Sequence[PullRequest]:
+        """Give every pull request, newest first."""
+
+    def merge(self, number: int) -> PullRequest:
+        """Merge into base with a merge commit; a merged one is given as it is.
+
+        Raises:
+            NotFound: if there is none of this number.
+            Conflict: if base changed the same files since.
+        """
+
+    def log(self, path: str, *, since: datetime | None = None) -> Iterator[Commit]:
+        """Yield commits of base that touch a file matching glob `path`, newest first."""
+
+
+__all__ = ["Executor", "Forge", "Listener", "Registry"]

@@ -1,0 +1,42 @@
+"""Domain values as JSON and back; the only module that knows the JSON edge."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from mlops_nb.errors import UserError
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(type_: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(type_)
+
+
+def dumps(value: object, *, indent: int | None = None) -> str:
+    """Give a domain value as JSON text; NaN and infinities become null."""
+    adapter = _adapter(type(value))
+    return adapter.dump_json(value, indent=indent, fallback=str).decode()
+
+
+def loads(type_: type[T], text: str | bytes) -> T:
+    """Read JSON text as a domain value.
+
+    Args:
+        type_: dataclass or union of them.
+        text: the JSON.
+
+    Raises:
+        UserError: if the text is not such a value; the message names the field.
+    """
+    try:
+        value: T = _adapter(type_).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "document"
+        raise UserError(f"{where}: {first['msg']}", hint="see the documented JSON") from error
+    return value
