@@ -1,1 +1,70 @@
-"""From a Jupyter notebook to production traffic."""
+"""From a Jupyter notebook to production traffic.
+
+Importing this loads nothing heavy: names are looked up when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlops_nb.sdk import (
+        cancel,
+        compare,
+        deploy,
+        doctor,
+        history,
+        init,
+        inspect,
+        log_evaluation,
+        logs,
+        merge,
+        models,
+        register,
+        retry,
+        rollback,
+        runs,
+        show,
+        sweep,
+        train,
+    )
+
+__all__ = [
+    "cancel",
+    "compare",
+    "deploy",
+    "doctor",
+    "history",
+    "init",
+    "inspect",
+    "load_ipython_extension",
+    "log_evaluation",
+    "logs",
+    "merge",
+    "models",
+    "register",
+    "retry",
+    "rollback",
+    "runs",
+    "show",
+    "sweep",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("mlops-nb")
+    if name in __all__:
+        return getattr(import_module("mlops_nb.sdk"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add `%mlops` to an IPython shell or kernel: `%load_ext mlops_nb`."""
+    import_module("mlops_nb.magics").load(shell)

@@ -50,6 +50,10 @@ class MlopsError(Exception):
         """Give the message and, on a line of its own, the hint."""
         return f"{self.message}\n  → {self.hint}" if self.hint else self.message
 
+    def _render_traceback_(self) -> list[str]:
+        """Give what IPython shows in a cell: the error in words instead of our frames."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UserError(MlopsError):
     """The request was wrong; nothing was written."""

@@ -30,11 +30,25 @@ class Listener(Protocol):
 class Executor(Protocol):
     """Places the runner somewhere and keeps in touch with it through its run directory."""
 
-    def submit(self, job: Job) -> Run:
+    def submit(self, job: Job, notebook: bytes) -> Run:
         """Start the job; a job whose key was submitted before gives that run again.
+
+        Args:
+            job: what to do.
+            notebook: the notebook as it is now; later edits of the file do not reach the run.
 
         Raises:
             BackendError: if the runner could not be started.
+        """
+
+    def resume(self, run_id: str) -> Run:
+        """Do a final run again under its id: all of it, or from the step that failed.
+
+        A notebook that ran to its end is not run again; of a sweep, only the children that
+        did not succeed are.
+
+        Raises:
+            NotFound: if this executor never had the run.
         """
 
     def watch(self, run_id: str) -> Iterator[Event]:
@@ -64,6 +78,13 @@ class Executor(Protocol):
 
         Raises:
             NotFound: if this executor never had the run.
+        """
+
+    def check(self, kernel: str) -> str:
+        """Start a kernel as a run would; say what was found.
+
+        Raises:
+            BackendError: if it does not start.
         """
 
 
@@ -156,6 +177,13 @@ class Registry(Protocol):
 
     def point(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version."""
+
+    def check(self) -> str:
+        """Write to the store and its artifacts, take it back, and say what was found.
+
+        Raises:
+            BackendError: if the store does not answer or refuses.
+        """
 
 
 class Forge(Protocol):

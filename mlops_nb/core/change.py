@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from mlops_nb.errors import UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,12 @@ class ChangeSet:
             part = b"deleted" if content is None else hashlib.sha256(content).digest()
             digest.update(b"\0" + path.encode() + b"\0" + part)
         return digest.hexdigest()
+
+    @property
+    def message(self) -> str:
+        """The commit message: the title, and the trailers as its last paragraph."""
+        lines = "\n".join(f"{key}: {' '.join(value.split())}" for key, value in self.trailers)
+        return f"{self.title}\n\n{lines}\n" if lines else f"{self.title}\n"
 
 
 class PullRequestState(StrEnum):
@@ -150,3 +159,114 @@ class LockFile:
     gates: tuple[tuple[str, str], ...] = ()
     requested_by: str = ""
     previous: int = 0
+
+
+_BRANCH = re.compile(r"mlops-nb/([^/]+)/([^/]+)")
+_LOCK_PATH = re.compile(r"models/([^/]+)/overlays/([^/]+)/model\.lock\.yaml")
+_TRAILER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*): ?(.*)")
+
+
+def branch_of(model: str, environment: str) -> str:
+    """Name the branch on which a model's deployments to an environment are proposed."""
+    return f"mlops-nb/{environment}/{model}"
+
+
+def read_branch(branch: str) -> tuple[str, str] | None:
+    """Give model and environment of a deployment's branch; None for any other branch."""
+    match = _BRANCH.fullmatch(branch)
+    return (match[2], match[1]) if match else None
+
+
+def overlay_path(model: str, environment: str) -> str:
+    """Name the folder of what a deployment changes."""
+    return f"models/{model}/overlays/{environment}"
+
+
+def lock_path(model: str, environment: str) -> str:
+    """Name the file of the audit record; `*` for any model or environment."""
+    return f"{overlay_path(model, environment)}/model.lock.yaml"
+
+
+def read_lock_path(path: str) -> tuple[str, str] | None:
+    """Give model and environment of an audit record's path; None for any other path."""
+    match = _LOCK_PATH.fullmatch(path)
+    return (match[1], match[2]) if match else None
+
+
+def parse_trailers(message: str) -> dict[str, str]:
+    """Read the trailers of a commit message; a repeated key is joined with a newline."""
+    paragraphs = re.split(r"\n[ \t]*\n", message.strip().replace("\r\n", "\n"))
+    found: dict[str, str] = {}
+    if len(paragraphs) < 2:
+        return found
+    for line in paragraphs[-1].splitlines():
+        match = _TRAILER.fullmatch(line)
+        if match is None:
+            return {}
+        key, value = match[1], match[2].strip()
+        found[key] = f"{found[key]}\n{value}" if key in found else value
+    return found
+
+
+def matches(path: str, glob: str) -> bool:
+    """Tell whether a path fits a pattern: `*` stays within a folder, `**` does not."""
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pattern = re.sub(
+        r"\*\*/|\*\*|\*|\?|[^*?]+", lambda m: parts.get(m[0]) or re.escape(m[0]), glob
+    )
+    return re.fullmatch(pattern, path) is not None
+
+
+def check_paths(paths: Iterable[str]) -> None:
+    """Refuse paths that a repository cannot hold.
+
+    Raises:
+        UserError: if one is empty or absolute, steps out or into `.git`, or ends a line.
+    """
+    for path in paths:
+        parts = path.split("/")
+        if any(p in {"", ".", ".."} or p.lower() == ".git" for p in parts) or (
+            set(path) & {"\0", "\n", "\r"}
+        ):
+            raise UserError(
+                f"{path!r} cannot be a file of the repository",
+                hint="give a path from the repository's root, such as models/churn/notes.md",
+            )
+
+
+def lock_trailers(
+    lock: LockFile, *, action: str, previous: int, requested_by: str, tool: str
+) -> tuple[tuple[str, str], ...]:
+    """Give the trailers of a commit that makes `lock` the record of its environment.
+
+    Args:
+        lock: the record as the commit leaves it.
+        action: deploy or rollback.
+        previous: version the environment had before the commit; 0 for none.
+        requested_by: who asked for the commit.
+        tool: name and version of what made it.
+    """
+    passed = sum(outcome == "passed" for _, outcome in lock.gates)
+    told = "\n".join(f"{gate}\0{outcome}" for gate, outcome in lock.gates)
+    gates = (
+        f"passed {passed}/{len(lock.gates)} sha256:{hashlib.sha256(told.encode()).hexdigest()}"
+    )
+    trailers = [
+        ("Mlops-Action", action),
+        ("Mlops-Environment", lock.environment),
+        ("Mlops-Model", lock.model),
+        ("Mlops-Model-Version", str(lock.version)),
+        ("Mlops-Previous-Version", str(previous) if previous else ""),
+        ("Mlops-Model-Uri", lock.uri),
+        ("Mlops-Model-Digest", lock.digest),
+        ("Mlops-Image", lock.image),
+        ("Mlops-Run-Id", lock.tracking_id),
+        ("Mlops-Tracking-Uri", lock.tracking_uri),
+        *(("Mlops-Dataset", " ".join(row)) for row in lock.datasets),
+        ("Mlops-Gates", gates if lock.gates else ""),
+        ("Mlops-Requested-By", requested_by),
+        ("Mlops-Tool", tool),
+        ("Argocd-reference-commit-sha", lock.code_commit.removesuffix("-dirty")),
+        ("Argocd-reference-commit-repourl", lock.code_repository),
+    ]
+    return tuple((key, value) for key, value in trailers if value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, assert_never
 
 from mlops_nb.core.gate import Verdict
-from mlops_nb.core.run import Failure, RunState
+from mlops_nb.core.run import Failure, Run, RunState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,3 +111,38 @@ class Note:
 
 
 Event = RunMoved | Progress | MetricLogged | Judged | Registered | Proposed | Note
+
+
+def advance(run: Run, event: Event) -> Run:
+    """Give the run as it is after the event."""
+    match event:
+        case RunMoved():
+            return replace(
+                run,
+                state=event.state,
+                tracking_id=event.tracking_id or run.tracking_id,
+                url=event.url or run.url,
+                failure=event.failure,
+                started=run.started or event.time,
+                ended=event.time if event.state.is_final else None,
+            )
+        case Progress():
+            return replace(
+                run,
+                cells=event.cells,
+                cells_done=event.done,
+                last_line=event.last_line,
+                peak_memory=event.peak_memory,
+            )
+        case MetricLogged():
+            return replace(run, metrics={**run.metrics, event.name: event.value})
+        case Judged():
+            return replace(run, verdict=event.verdict)
+        case Registered():
+            return replace(run, model=event.model)
+        case Proposed():
+            return replace(run, pull_request=event.pull_request)
+        case Note():
+            return run
+        case _:
+            assert_never(event)

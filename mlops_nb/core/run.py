@@ -74,6 +74,8 @@ class Failure:
         ename: exception class raised in the cell; empty if none.
         evalue: its message.
         traceback: its traceback as plain text.
+        step: what failed: `run`, or the step after it: `record`, `gates`, `register`, `deploy`.
+        error: name of the class of `mlops_nb.errors` that a waiting caller is given.
     """
 
     reason: str
@@ -82,6 +84,8 @@ class Failure:
     ename: str = ""
     evalue: str = ""
     traceback: str = ""
+    step: str = "run"
+    error: str = "RunFailed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,7 @@ class Run:
         verdict: its gates, once judged.
         model: registered version as `name/version`; empty if none.
         pull_request: number of the deployment pull request; None if none.
+        best: `max:METRIC` or `min:METRIC` of a sweep; empty if none.
     """
 
     id: str
@@ -131,3 +136,4 @@ class Run:
     verdict: Verdict | None = None
     model: str = ""
     pull_request: int | None = None
+    best: str = ""

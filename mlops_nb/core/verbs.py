@@ -244,6 +244,9 @@ class Job:
         retries: how often a run that failed for no fault of the notebook's is started again.
         parent: id of the sweep it belongs to; empty if none.
         key: idempotency key; empty for none.
+        children: jobs of a sweep; the notebook is then run for each of them, not for this one.
+        parallel: how many children run at once.
+        best: `max:METRIC` or `min:METRIC` by which a sweep names its best child.
         project: folder of the project, with mlops.toml.
         requested_by: who asked, `Name <mail>` or a user name.
     """
@@ -258,6 +261,6 @@ class Job:
     parent: str = ""
     key: str = ""
     requested_by: str = ""
-
-
-__all__ = [name for name in dir() if name[0].isupper()]
+    children: tuple[Job, ...] = ()
+    parallel: int = 1
+    best: str = ""

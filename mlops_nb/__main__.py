@@ -1,0 +1,7 @@
+"""`python -m mlops_nb`."""
+
+import sys
+
+from mlops_nb.cli import main
+
+sys.exit(main())

@@ -1,0 +1,274 @@
+"""Runs on this machine: each a child process with a run directory of its own.
+
+A run directory holds `job.json` (what was asked), `notebook.ipynb` (the notebook as it was
+then), `events.jsonl`, `log.txt`, `executed.ipynb`, `result.json` (there once the run is final)
+and `runner.log` (what the runner itself had to say). The runner holds a lock on `runner.lock`
+for as long as it lives: who can take that lock while there is no result knows that it is gone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+from mlops_nb import wire
+from mlops_nb.core.events import Event, advance
+from mlops_nb.core.run import Run, RunState
+from mlops_nb.core.verbs import Job
+from mlops_nb.errors import BackendError, Conflict, NotFound
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import Iterator, Sequence
+
+_POLL_SECONDS = 0.05
+_HEAL_SECONDS = 120.0
+# The runner itself gives the kernel 5 s to obey an interrupt; then it saves and records.
+_CANCEL_SECONDS = 60.0
+
+
+class LocalExecutor:
+    """Starts `python -m mlops_nb.runner` as a child that outlives its parent.
+
+    Args:
+        folder: where run directories are kept; made on first use.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def submit(self, job: Job, notebook: bytes) -> Run:
+        """Start the job; a job whose key was submitted before gives that run again."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._locked(self._folder / "submit.lock"):
+            key = self._folder / f".key-{hashlib.sha256(job.key.encode()).hexdigest()[:32]}"
+            if job.key and key.exists() and (earlier := self.run(key.read_text())):
+                return earlier
+            directory = self._folder / job.id
+            directory.mkdir()
+            (directory / "notebook.ipynb").write_bytes(notebook)
+            _write(directory / "job.json", wire.dumps(job, indent=1))
+            self._start(directory)
+            if job.key:
+                _write(key, job.id)
+        return _asked(directory, job)
+
+    def resume(self, run_id: str) -> Run:
+        """Do the steps after the notebook again, from the one that failed."""
+        directory = self._directory(run_id)
+        with self._locked(self._folder / "submit.lock"):
+            if not (directory / "result.json").exists():
+                raise Conflict(
+                    f"run {run_id} is not finished", hint=f"wait for it: mlops logs -f {run_id}"
+                )
+            before = self._snapshot(directory)
+            (directory / "result.json").rename(directory / "result.before.json")
+            self._start(directory, "--resume")
+        return before
+
+    def watch(self, run_id: str) -> Iterator[Event]:
+        """Yield every event of the run from its beginning until it is final."""
+        directory = self._directory(run_id)
+        for line in self._follow(directory / "events.jsonl", directory):
+            yield wire.loads(Event, line)  # type: ignore[arg-type]  # a union is no class
+
+    def run(self, run_id: str) -> Run | None:
+        """Give the run as its directory tells, healed if its runner is gone."""
+        directory = self._folder / run_id
+        if not (directory / "job.json").exists():
+            return None
+        self._heal(directory)
+        return self._snapshot(directory)
+
+    def runs(self) -> Sequence[Run]:
+        """Give every run there is a directory of, newest first, healed."""
+        jobs = sorted(
+            self._folder.glob("*/job.json"), key=lambda path: path.stat().st_mtime, reverse=True
+        )
+        for path in jobs:
+            # A run that cannot be healed now, its server being away, must not hide the others.
+            with suppress(BackendError):
+                self._heal(path.parent)
+        return [self._snapshot(path.parent) for path in jobs]
+
+    def log(self, run_id: str, *, follow: bool) -> Iterator[str]:
+        """Yield what the notebook printed, in lines; with `follow`, until the run is final."""
+        directory = self._directory(run_id)
+        path = directory / "log.txt"
+        if follow:
+            for line in self._follow(path, directory):
+                yield line.decode(errors="replace")
+        elif path.exists():
+            yield from path.read_text(errors="replace").splitlines(keepends=True)
+
+    def cancel(self, run_id: str) -> Run:
+        """Interrupt the run, wait until it is final, give it."""
+        directory = self._directory(run_id)
+        deadline = time.monotonic() + _CANCEL_SECONDS
+        self._signal(directory, signal.SIGTERM)
+        while not (directory / "result.json").exists():
+            if time.monotonic() > deadline:
+                self._signal(directory, signal.SIGKILL)
+            self._heal(directory)
+            time.sleep(_POLL_SECONDS)
+        return self._snapshot(directory)
+
+    def check(self, kernel: str) -> str:
+        """Start a kernel as a run would and say what it is.
+
+        Raises:
+            UserError: if there is no such kernel.
+            BackendError: if it does not start.
+        """
+        command = [sys.executable, "-P", "-m", "mlops_nb.runner.probe", kernel]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode != 0:
+            raise BackendError(
+                f"kernel {kernel!r} does not start: {done.stderr.strip()[-500:]}",
+                hint="see `jupyter kernelspec list`; for Python: pip install ipykernel",
+            )
+        return done.stdout.strip()
+
+    def _directory(self, run_id: str) -> Path:
+        directory = self._folder / run_id
+        if not run_id or not (directory / "job.json").exists():
+            raise NotFound(
+                f"this machine has no run {run_id!r} in {self._folder}", hint="see `mlops runs`"
+            )
+        return directory
+
+    def _start(self, directory: Path, *words: str) -> None:
+        # The lock is taken here and its descriptor handed over, so that nobody can find the run
+        # without a runner between this line and the child's first one.
+        with (
+            (directory / "runner.lock").open("w") as lock,
+            (directory / "runner.log").open("a") as log,
+        ):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            command = [sys.executable, "-P", "-m", "mlops_nb.runner", str(directory), *words]
+            try:
+                process = subprocess.Popen(
+                    [*command, "--lock", str(lock.fileno())],
+                    cwd=directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[lock.fileno()],
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise BackendError(
+                    f"the runner could not be started: {error}", hint="run `mlops doctor`"
+                ) from error
+            started = psutil.Process(process.pid).create_time()
+            _write(directory / "runner.pid", f"{process.pid} {started}")
+
+    def _heal(self, directory: Path) -> None:
+        """Bring a run to its end whose runner is gone without having done so."""
+        if (directory / "result.json").exists():
+            return
+        with (directory / "runner.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            if (directory / "result.json").exists():
+                return
+            command = [sys.executable, "-P", "-m", "mlops_nb.runner", str(directory), "--heal"]
+            done = subprocess.run(
+                [*command, "--lock", str(lock.fileno())],
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                pass_fds=[lock.fileno()],
+                timeout=_HEAL_SECONDS,
+                check=False,
+            )
+        if not (directory / "result.json").exists():
+            raise BackendError(
+                f"run {directory.name} lost its runner and could not be brought to an end: "
+                f"{done.stderr.strip()[-500:]}",
+                hint=f"look into {directory}/runner.log",
+            )
+
+    def _signal(self, directory: Path, number: signal.Signals) -> None:
+        pid, _, started = (directory / "runner.pid").read_text().partition(" ")
+        try:
+            # Process ids are used again: only the process that was started then is meant.
+            if psutil.Process(int(pid)).create_time() == float(started):
+                os.kill(int(pid), number)
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            return
+
+    def _snapshot(self, directory: Path) -> Run:
+        result = directory / "result.json"
+        if result.exists():
+            return wire.loads(Run, result.read_bytes())
+        run = _asked(directory, wire.loads(Job, (directory / "job.json").read_bytes()))
+        events = directory / "events.jsonl"
+        for line in events.read_bytes().splitlines() if events.exists() else []:
+            run = advance(run, wire.loads(Event, line))  # type: ignore[arg-type]
+        return run
+
+    def _follow(self, path: Path, directory: Path) -> Iterator[bytes]:
+        """Yield whole lines of a growing file until the run has its result."""
+        while not path.exists() and not (directory / "result.json").exists():
+            self._heal(directory)
+            time.sleep(_POLL_SECONDS)
+        if not path.exists():
+            return
+        looked = time.monotonic()
+        with path.open("rb") as file:
+            rest = b""
+            while True:
+                is_final = (directory / "result.json").exists()
+                rest += file.read()
+                *lines, rest = rest.split(b"\n")
+                for line in lines:
+                    yield line + b"\n"
+                if is_final:
+                    if rest:
+                        yield rest
+                    return
+                if time.monotonic() - looked > 1:
+                    looked = time.monotonic()
+                    self._heal(directory)
+                time.sleep(_POLL_SECONDS)
+
+    @contextmanager
+    def _locked(self, path: Path) -> Iterator[None]:
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _asked(directory: Path, job: Job) -> Run:
+    """Give the run as it was asked for, before its runner said anything."""
+    spec = job.spec
+    secrets = {name: f"secret:{reference}" for name, reference in spec.secrets.items()}
+    return Run(
+        id=job.id,
+        notebook=spec.notebook,
+        state=RunState.QUEUED,
+        directory=str(directory),
+        parent=job.parent,
+        parameters={**spec.parameters, **secrets},
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that is either whole or not there."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,157 @@
+"""The shell face: `mlops VERB …`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mlops_nb.core.events import Progress, RunMoved
+from mlops_nb.core.outcome import ensure_success
+from mlops_nb.core.results import Diagnosis, SweepResult
+from mlops_nb.core.run import Run
+from mlops_nb.core.verbs import Retry, Sweep, Train
+from mlops_nb.errors import MlopsError, UserError
+from mlops_nb.grammar import Help, parse, parser
+
+if TYPE_CHECKING:
+    from mlops_nb.core.events import Event
+    from mlops_nb.core.verbs import Verb
+
+_INTERRUPTED = 130
+
+
+def main(words: list[str] | None = None) -> int:
+    """Do what the words say.
+
+    Returns:
+        the exit code: 0, or the failing error's (2 request, 3 run or gate, 4 system).
+    """
+    words = sys.argv[1:] if words is None else words
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser())
+    if words == ["--version"]:
+        from mlops_nb import __version__
+
+        print(f"mlops-nb {__version__}")
+        return 0
+    wants_json = "--json" in words
+    try:
+        verb, wants_json = parse(words or ["--help"])
+        return _do(verb, wants_json=wants_json)
+    except Help as help_:
+        print(help_, end="")
+        return 0
+    except MlopsError as error:
+        _report(error, wants_json=wants_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # `mlops history | head` closes our stdout; that is no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _do(verb: Verb, *, wants_json: bool) -> int:
+    from mlops_nb.project import Project
+
+    if isinstance(verb, Train | Sweep | Retry) and verb.wait is None:
+        verb = replace(verb, wait=True)
+    notebook = getattr(verb, "notebook", None)
+    if notebook == "" and verb.verb != "runs":
+        raise UserError(f"mlops {verb.verb} needs a notebook", hint="name it: churn.ipynb")
+    project = Project.open()
+    teller = _Teller()
+    result = project.run(verb, teller)
+    teller.end()
+    _show(result, wants_json=wants_json)
+    return _exit_code(result, verb)
+
+
+def _exit_code(result: object, verb: Verb) -> int:
+    if isinstance(result, Diagnosis):
+        return 0 if result.healthy else 4
+    waited = isinstance(verb, Train | Sweep | Retry) and verb.wait
+    run = result.run if isinstance(result, SweepResult) else result
+    if waited and isinstance(run, Run) and run.state.is_final:
+        try:
+            ensure_success(run)
+        except MlopsError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
+    return 0
+
+
+def _show(result: object, *, wants_json: bool) -> None:
+    from mlops_nb import wire
+    from mlops_nb.display import text
+
+    if isinstance(result, Iterator):
+        if wants_json:
+            print(json.dumps({"lines": [line.rstrip("\n") for line in result]}))
+            return
+        for line in result:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+    elif wants_json:
+        print(wire.dumps(result, indent=2))
+    else:
+        print(text(result))
+
+
+def _report(error: MlopsError, *, wants_json: bool) -> None:
+    print(error, file=sys.stderr)
+    if wants_json:
+        told = {
+            "type": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+            "exit_code": error.exit_code,
+        }
+        print(json.dumps({"error": told}, indent=2))
+
+
+class _Teller:
+    """Shows events on stderr: progress on one line of a terminal, the rest line by line."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._has_line = False
+        self._moved = ""
+
+    def __call__(self, event: Event) -> None:
+        from mlops_nb.display import line
+
+        said = line(event)
+        if isinstance(event, Progress):
+            if self._is_terminal:
+                sys.stderr.write(f"\r\x1b[K{said[: _columns() - 1]}")
+                sys.stderr.flush()
+                self._has_line = True
+            return
+        self.end()
+        # A run tells that it runs once more when it is recorded; a reader need not know.
+        if isinstance(event, RunMoved) and said == self._moved:
+            return
+        if isinstance(event, RunMoved):
+            self._moved = said
+        print(said, file=sys.stderr)
+
+    def end(self) -> None:
+        """Close the progress line."""
+        if self._has_line:
+            sys.stderr.write("\r\x1b[K")
+            self._has_line = False
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:
+        return 100

@@ -1,0 +1,100 @@
+"""What verbs give back where no other domain value says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlops_nb.core.delivery import Deployed
+from mlops_nb.core.model import ModelVersion
+from mlops_nb.core.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Initialized:
+    """A project that is ready for use.
+
+    Args:
+        folder: the project's folder.
+        settings: path of mlops.toml.
+        repository: path of the GitOps repository.
+        created: what this call made; empty if everything was there.
+    """
+
+    folder: str
+    settings: str
+    repository: str
+    created: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One configured part, tried.
+
+    Args:
+        name: the part.
+        ok: whether it works.
+        detail: what was found, in words.
+        hint: how to mend it; empty if it works.
+        seconds: how long the try took.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Every configured part, tried."""
+
+    probes: tuple[Probe, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every part works."""
+        return all(probe.ok for probe in self.probes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepResult:
+    """A sweep and its children.
+
+    Args:
+        run: the sweep itself.
+        children: its runs, in the order of their sets.
+        best: id of the best child; empty if none is known.
+    """
+
+    run: Run
+    children: tuple[Run, ...]
+    best: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Runs to be read side by side."""
+
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunList:
+    """Runs, newest first."""
+
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelList:
+    """Versions of registered models, newest first."""
+
+    versions: tuple[ModelVersion, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentHistory:
+    """What was deployed where, newest first."""
+
+    deployments: tuple[Deployed, ...]

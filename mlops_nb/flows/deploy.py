@@ -1,0 +1,224 @@
+"""Propose a model version to an environment."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mlops_nb.core.change import (
+    ChangeSet,
+    LockFile,
+    branch_of,
+    lock_path,
+    lock_trailers,
+)
+from mlops_nb.core.delivery import CanaryPlan, Deployment, Environment, Evidence
+from mlops_nb.core.events import Proposed
+from mlops_nb.core.gate import Verdict
+from mlops_nb.core.model import ModelRef
+from mlops_nb.errors import GateFailed, UserError
+from mlops_nb.manifests.evidence import pull_request_body, read_marker, unified_diff
+from mlops_nb.manifests.lock import read_lock
+from mlops_nb.manifests.rollout import render
+from mlops_nb.redaction import strip_userinfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from mlops_nb.core.change import PullRequest
+    from mlops_nb.core.model import ModelVersion
+    from mlops_nb.core.run import Run
+    from mlops_nb.core.verbs import Deploy
+    from mlops_nb.ports import Forge, Listener, Registry
+
+
+def deploy(  # what the composition root knows and this must be told
+    verb: Deploy,
+    *,
+    registry: Registry,
+    forge: Forge,
+    environment: Environment,
+    gates: Sequence[str],
+    judge: Callable[[ModelVersion, tuple[str, ...]], Verdict],
+    tracking_uri: str,
+    requested_by: str,
+    tool: str,
+    now: datetime,
+    tell: Listener,
+) -> Deployment:
+    """Propose the version as one pull request; ask twice, and it is the same one.
+
+    Args:
+        verb: the request.
+        registry: where models and runs are kept.
+        forge: the GitOps repository.
+        environment: the environment named by the request.
+        gates: the model's own gates; the environment's, and those the run was judged by
+            before, are added.
+        judge: judges the version's run by gates.
+        tracking_uri: tracking server that pods download the model from.
+        requested_by: who asks.
+        tool: name and version of this tool.
+        now: the time of asking.
+        tell: told when the pull request is there.
+
+    Raises:
+        NotFound: if there is no such model, version or alias.
+        GateFailed: if a gate does not pass; nothing was written.
+        UserError: if the version may not run there, or files were broken by hand.
+        Conflict: if the branch holds other people's commits that conflict.
+    """
+    version = registry.resolve(ModelRef.parse(verb.model))
+    if verb.canary:
+        plan = CanaryPlan.parse(verb.canary, environment.canary.minutes)
+        environment = replace(environment, canary=plan)
+    _check_allowed(version, environment)
+    run = registry.find(version.tracking_id)
+    verdict = _judge(version, run, (*gates, *environment.gates), judge)
+    name, place = version.name, environment.name
+    current = {**forge.read(f"models/{name}"), **forge.read(f"clusters/{place}")}
+    recorded = current.get(lock_path(name, place))
+    live = read_lock(recorded, lock_path(name, place)) if recorded is not None else None
+    branch = branch_of(name, place)
+    lock = replace(
+        _lock(version, run, environment, verdict),
+        tracking_uri=strip_userinfo(tracking_uri),
+        requested_by=requested_by,
+        previous=live.version if live else 0,
+    )
+    lock = _as_asked_before(lock, live, forge.find(branch))
+    files = render(version, lock, environment, current)
+    deployment = Deployment(
+        version=version, environment=environment, previous=lock.previous, files=files
+    )
+    if not files:
+        return deployment
+    body = pull_request_body(
+        Evidence(
+            lock=lock,
+            previous=live,
+            environment=environment,
+            verdict=verdict,
+            flavor=version.flavor,
+            uses_pickle=version.uses_pickle,
+            requested=now,
+            before=current,
+            after=dict(files),
+        )
+    )
+    deployment = replace(deployment, body=body, diff=unified_diff(current, dict(files)))
+    if verb.dry_run:
+        return deployment
+    pull = forge.propose(
+        ChangeSet(
+            branch=branch,
+            title=f"Deploy {version} to {place}",
+            body=body,
+            trailers=lock_trailers(
+                lock,
+                action="deploy",
+                previous=live.version if live else 0,
+                requested_by=requested_by,
+                tool=tool,
+            ),
+            files=files,
+        )
+    )
+    tell(
+        Proposed(
+            run=version.run,
+            time=now,
+            model=str(version),
+            environment=place,
+            pull_request=pull.number,
+            url=pull.url,
+        )
+    )
+    return replace(deployment, pull_request=pull)
+
+
+def _check_allowed(version: ModelVersion, environment: Environment) -> None:
+    if version.uses_pickle and not environment.allow_pickle:
+        raise UserError(
+            f"{version} ({version.flavor or 'unknown format'}) runs pickled code when it is "
+            f"loaded; environment {environment.name} does not allow that",
+            hint="log it as ONNX or skops, or set allow_pickle = true in "
+            f"[environments.{environment.name}]",
+        )
+    if not environment.image:
+        raise UserError(
+            f"environment {environment.name} names no model server image",
+            hint=f'set image = "registry/name@sha256:…" in [environments.{environment.name}]',
+        )
+
+
+def _judge(
+    version: ModelVersion,
+    run: Run,
+    gates: Sequence[str],
+    judge: Callable[[ModelVersion, tuple[str, ...]], Verdict],
+) -> Verdict:
+    before = [check.gate for check in run.verdict.checks] if run.verdict else []
+    every = tuple(dict.fromkeys([*before, *gates]))
+    if not every:
+        return Verdict(checks=())
+    verdict = judge(version, every)
+    if not verdict.passed:
+        refused = [check for check in verdict.checks if check.outcome != "passed"]
+        raise GateFailed(
+            f"{version} is not proposed: "
+            + "; ".join(f"{c.gate} {c.outcome} ({c.reason})" for c in refused),
+            verdict=verdict,
+            hint="train a better one; nothing was written",
+        )
+    return verdict
+
+
+def _lock(
+    version: ModelVersion, run: Run, environment: Environment, verdict: Verdict
+) -> LockFile:
+    tags = version.tags
+    commit = tags.get("mlflow.source.git.commit", "")
+    dirty = commit and tags.get("mlflow.source.git.dirty") == "true"
+    return LockFile(
+        model=version.name,
+        version=version.version,
+        environment=environment.name,
+        uri=f"models:/{version}",
+        source=strip_userinfo(version.source),
+        digest=version.digest,
+        image=environment.image,
+        run=version.run or run.id,
+        tracking_id=version.tracking_id,
+        tracking_uri="",
+        notebook=run.notebook,
+        notebook_digest=tags.get("mlops_nb.notebook_digest", ""),
+        code_commit=f"{commit}-dirty" if dirty else commit,
+        code_repository=strip_userinfo(tags.get("mlflow.source.git.repoURL", "")),
+        datasets=tuple((d.name, d.digest, strip_userinfo(d.uri)) for d in run.datasets),
+        parameters=_parameters(run),
+        metrics=dict(run.metrics),
+        gates=tuple((check.gate, str(check.outcome)) for check in verdict.checks),
+    )
+
+
+def _parameters(run: Run) -> Mapping[str, str]:
+    return {name: json.dumps(value, sort_keys=True) for name, value in run.parameters.items()}
+
+
+def _as_asked_before(
+    lock: LockFile, live: LockFile | None, pull: PullRequest | None
+) -> LockFile:
+    """Keep who asked first and what was replaced, so that asking again changes nothing."""
+    if live and (live.version, live.digest) == (lock.version, lock.digest):
+        return replace(lock, requested_by=live.requested_by, previous=live.previous)
+    asked = read_marker(pull.body) if pull else {}
+    if (asked.get("version"), asked.get("digest"), asked.get("action")) == (
+        lock.version,
+        lock.digest,
+        "deploy",
+    ):
+        return replace(lock, requested_by=str(asked.get("requested_by", lock.requested_by)))
+    return lock

@@ -1,0 +1,108 @@
+"""Tell who deployed which model when, and with what data, from Git alone."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from mlops_nb.core.change import lock_path, read_lock_path
+from mlops_nb.core.delivery import Deployed, did_you_mean
+from mlops_nb.errors import NotFound, UserError
+from mlops_nb.manifests.lock import read_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlops_nb.core.change import Commit, LockFile
+    from mlops_nb.core.verbs import History
+    from mlops_nb.ports import Forge
+
+_NUMBER = re.compile(r"#(\d+)")
+
+
+def history(verb: History, *, forge: Forge) -> list[Deployed]:
+    """Give the deployments of base, newest first.
+
+    Args:
+        verb: the request.
+        forge: the GitOps repository, or a plain clone of it.
+
+    Raises:
+        NotFound: if nothing was ever deployed under the name or to the environment asked for.
+    """
+    found = list(islice(_records(forge, verb.model or "*", verb.env or "*"), verb.limit))
+    if not found and (verb.model or verb.env):
+        _refuse_unknown(verb, forge)
+    return found
+
+
+def _records(forge: Forge, model: str, env: str) -> Iterator[Deployed]:
+    pattern = lock_path(model, env)
+    for commit in forge.log(pattern):
+        for path in sorted(commit.files):
+            about = read_lock_path(path)
+            if about and model in {"*", about[0]} and env in {"*", about[1]}:
+                yield _record(commit, path, *about)
+
+
+def _record(commit: Commit, path: str, model: str, env: str) -> Deployed:
+    before, after = (_read(content, path) for content in commit.files[path])
+    is_removed = commit.files[path][1] is None
+    action = "remove" if is_removed else _action(commit, before, after)
+    asked = commit.trailers.get("Mlops-Requested-By", "")
+    if not asked and action == "deploy" and after:
+        asked = after.requested_by
+    number = _NUMBER.search(commit.title)
+    return Deployed(
+        when=commit.date,
+        action=action,
+        environment=env,
+        model=model,
+        version=after.version if after else 0,
+        previous=before.version if before else 0,
+        requested_by=asked or commit.author,
+        merged_by=commit.merged_by,
+        reason=commit.trailers.get("Mlops-Reason", ""),
+        lock=after,
+        pull_request=int(number[1]) if number else 0,
+        commit=commit.sha,
+    )
+
+
+def _read(content: bytes | None, path: str) -> LockFile | None:
+    try:
+        return read_lock(content, path) if content is not None else None
+    except UserError:
+        # One broken by hand must not hide what came before and after it.
+        return None
+
+
+def _action(commit: Commit, before: LockFile | None, after: LockFile | None) -> str:
+    if after is None:
+        return "unreadable"
+    if action := commit.trailers.get("Mlops-Action"):
+        return action
+    # A revert by hand restores a record that says it replaced something else than this.
+    restored = before and before.version not in {after.version, after.previous}
+    return "rollback" if restored else "deploy"
+
+
+def _refuse_unknown(verb: History, forge: Forge) -> None:
+    known = {(r.model, r.environment) for r in _records(forge, "*", "*")}
+    models = {model for model, _ in known}
+    environments = {env for _, env in known}
+    if verb.model and verb.model not in models:
+        raise NotFound(
+            f"no model {verb.model!r} was ever deployed",
+            hint=did_you_mean(verb.model, models, otherwise="see all: mlops history"),
+        )
+    if verb.env and verb.env not in environments:
+        raise NotFound(
+            f"nothing was ever deployed to an environment {verb.env!r}",
+            hint=did_you_mean(verb.env, environments, otherwise="see all: mlops history"),
+        )
+    raise NotFound(
+        f"{verb.model} was never deployed to {verb.env}",
+        hint=f"see where it was: mlops history {verb.model}",
+    )

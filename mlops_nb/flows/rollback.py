@@ -1,0 +1,229 @@
+"""Propose the return to an earlier version: the git revert of what brought the later ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mlops_nb.core.change import (
+    ChangeSet,
+    Commit,
+    LockFile,
+    branch_of,
+    lock_path,
+    lock_trailers,
+    overlay_path,
+    read_lock_path,
+)
+from mlops_nb.core.delivery import Deployment, did_you_mean
+from mlops_nb.core.model import ModelVersion
+from mlops_nb.errors import NotFound, UserError
+from mlops_nb.manifests.evidence import rollback_body, unified_diff
+from mlops_nb.manifests.lock import read_lock
+from mlops_nb.manifests.rollout import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mlops_nb.core.delivery import Environment
+    from mlops_nb.core.verbs import Rollback
+    from mlops_nb.ports import Forge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """A commit on base that replaced one version by another."""
+
+    commit: Commit
+    before: LockFile | None
+    after: LockFile
+
+
+def rollback(
+    verb: Rollback, *, forge: Forge, environment: Environment, requested_by: str, tool: str
+) -> Deployment:
+    """Propose the revert as a pull request on the deployments' own branch.
+
+    The tree is what `git revert -m 1` of the merges gives. Where files were edited since, so
+    that git would stop with a conflict, the earlier record is rendered into them instead.
+
+    Args:
+        verb: the request.
+        forge: the GitOps repository.
+        environment: the environment named by the request.
+        requested_by: who asks.
+        tool: name and version of this tool.
+
+    Raises:
+        NotFound: if the model was never deployed there, or never with the version asked for.
+        UserError: if there is no earlier version.
+        Conflict: if the branch holds other people's commits that conflict.
+    """
+    live = _live(verb, forge)
+    if verb.to == live.version:
+        raise UserError(
+            f"{verb.model}/{verb.to} is what {verb.env} has now",
+            hint=f"see what it had before: mlops history {verb.model} --env {verb.env}",
+        )
+    steps = _way_back(verb, live, forge)
+    target = steps[-1].before
+    if target is None:
+        raise UserError(
+            f"{verb.model}/{live.version} is the first version in {verb.env}: there is nothing "
+            "to roll back to",
+            hint="deploy another version: mlops deploy",
+        )
+    current = _current(forge, steps, verb.model)
+    files = _reverted(current, steps)
+    if files is None:
+        at_the_time = replace(environment, image=target.image)
+        files = dict(render(_version(target), target, at_the_time, current))
+    restored = _version(target)
+    diff = unified_diff(current, files)
+    body = rollback_body(
+        live,
+        target,
+        [f"{step.commit.sha[:12]} {step.commit.title}" for step in steps],
+        requested_by=requested_by,
+        reason=verb.reason,
+        diff=diff,
+    )
+    pull = forge.propose(
+        ChangeSet(
+            branch=branch_of(verb.model, verb.env),
+            title=f"Roll back {verb.model} in {verb.env} to {target.version}",
+            body=body,
+            trailers=_trailers(verb, live, target, steps, requested_by, tool),
+            files=files,
+        )
+    )
+    return Deployment(
+        version=restored,
+        environment=environment,
+        previous=live.version,
+        pull_request=pull,
+        files=files,
+        body=body,
+        diff=diff,
+        action="rollback",
+    )
+
+
+def _live(verb: Rollback, forge: Forge) -> LockFile:
+    path = lock_path(verb.model, verb.env)
+    recorded = forge.read(overlay_path(verb.model, verb.env)).get(path)
+    if recorded is not None:
+        return read_lock(recorded, path)
+    known = set()
+    for commit in forge.log(lock_path("*", "*")):
+        known |= {about for path in commit.files if (about := read_lock_path(path))}
+    places = {place for model, place in known if model == verb.model}
+    if places:
+        raise NotFound(
+            f"{verb.model} is not deployed to {verb.env}",
+            hint=did_you_mean(verb.env, places, otherwise=f"it is in {', '.join(places)}"),
+        )
+    raise NotFound(
+        f"there is no deployed model {verb.model!r}",
+        hint=did_you_mean(verb.model, {m for m, _ in known}, otherwise="see: mlops history"),
+    )
+
+
+def _way_back(verb: Rollback, live: LockFile, forge: Forge) -> Sequence[_Step]:
+    """Find the commits to revert, newest first: each brought the version then live."""
+    steps: list[_Step] = []
+    wanted: LockFile | None = live
+    seen = [live.version]
+    for step in _steps(verb, forge):
+        if wanted is None:
+            break
+        came_from = step.before.version if step.before else 0
+        if (step.after.version, came_from) != (wanted.version, wanted.previous):
+            # What came and was reverted since.
+            continue
+        steps.append(step)
+        wanted = step.before
+        if wanted:
+            seen.append(wanted.version)
+        if not verb.to or (wanted and wanted.version == verb.to):
+            return steps
+    if not verb.to:
+        raise UserError(
+            f"how {verb.model}/{live.version} came to {verb.env} is not in the history: it "
+            f"cannot be told what was there before",
+            hint=f"deploy the version you want: mlops deploy {verb.model}/N --to {verb.env}",
+        )
+    earlier = ", ".join(map(str, seen[1:])) or "none"
+    raise NotFound(
+        f"{verb.model}/{verb.to} is no earlier version in {verb.env}; earlier: {earlier}",
+        hint=f"deploy it: mlops deploy {verb.model}/{verb.to} --to {verb.env}",
+    )
+
+
+def _steps(verb: Rollback, forge: Forge) -> Iterator[_Step]:
+    path = lock_path(verb.model, verb.env)
+    for commit in forge.log(path):
+        try:
+            before, after = (
+                read_lock(content, path) if content is not None else None
+                for content in commit.files[path]
+            )
+        except UserError:
+            # A record that was broken by hand, and mended since, is no version to return to.
+            continue
+        if after is not None:
+            yield _Step(commit=commit, before=before, after=after)
+
+
+def _current(forge: Forge, steps: Sequence[_Step], model: str) -> dict[str, bytes]:
+    touched = {path.rpartition("/")[0] for step in steps for path in step.commit.files}
+    folders = {f"models/{model}"} | {t for t in touched if not t.startswith(f"models/{model}/")}
+    found: dict[str, bytes] = {}
+    for folder in sorted(folders):
+        found.update(forge.read(folder))
+    return found
+
+
+def _reverted(
+    current: Mapping[str, bytes], steps: Sequence[_Step]
+) -> dict[str, bytes | None] | None:
+    """Revert the commits, newest first; None where a file was changed since."""
+    state: dict[str, bytes | None] = {}
+    for step in steps:
+        for path, (before, after) in step.commit.files.items():
+            now = state.get(path, current.get(path))
+            if now not in {before, after}:
+                return None
+            state[path] = before
+    return {path: content for path, content in state.items() if current.get(path) != content}
+
+
+def _version(lock: LockFile) -> ModelVersion:
+    return ModelVersion(
+        name=lock.model,
+        version=lock.version,
+        source=lock.source,
+        digest=lock.digest,
+        run=lock.run,
+        tracking_id=lock.tracking_id,
+    )
+
+
+def _trailers(
+    verb: Rollback,
+    live: LockFile,
+    target: LockFile,
+    steps: Sequence[_Step],
+    requested_by: str,
+    tool: str,
+) -> tuple[tuple[str, str], ...]:
+    told = lock_trailers(
+        target,
+        action="rollback",
+        previous=live.version,
+        requested_by=requested_by,
+        tool=tool,
+    )
+    reverts = tuple(("Mlops-Reverts", step.commit.sha) for step in steps)
+    reason = (("Mlops-Reason", verb.reason),) if verb.reason.strip() else ()
+    return (*told, *reverts, *reason)

@@ -1,0 +1,109 @@
+"""Run a notebook once for each of many sets of parameters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_nb.core.sweep import draw, expand, parse_best, read_csv, set_key
+from mlops_nb.core.verbs import Job, Train
+from mlops_nb.errors import UserError
+from mlops_nb.preparation import prepare, read_notebook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlops_nb.core.run import Run
+    from mlops_nb.core.settings import Settings
+    from mlops_nb.core.verbs import Sweep
+    from mlops_nb.ports import Executor
+
+
+def sweep(
+    verb: Sweep,
+    *,
+    executor: Executor,
+    settings: Settings,
+    find_credential: Callable[[str, str], str],
+    look_up: Callable[[str], object],
+    project: str,
+    requested_by: str,
+    new_id: Callable[[str], str],
+) -> Run:
+    """Start a sweep: one run with a child for each set of parameters.
+
+    Raises:
+        UserError: before anything runs, if one of the sets is wrong.
+    """
+    notebook, content = read_notebook(verb.notebook)
+    if verb.parallel < 1:
+        raise UserError(f"--parallel {verb.parallel} runs nothing", hint="give 1 or more")
+    if verb.best:
+        parse_best(verb.best)
+    is_secret = {
+        name: value
+        for name, value in verb.parameters.items()
+        if isinstance(value, str) and value.startswith("secret:")
+    }
+    axes = {name: value for name, value in verb.parameters.items() if name not in is_secret}
+    rows = read_csv(_read(verb.file)) if verb.file else [{}]
+    every = [
+        values
+        for row in rows
+        # A cell of the file is one value, whatever it looks like.
+        for values in expand(notebook, {**{name: [cell] for name, cell in row.items()}, **axes})
+    ]
+    sets = list({set_key(values): values for values in every}.values())
+    if verb.random:
+        sets = draw(sets, verb.random, verb.seed)
+    train = Train(
+        notebook=verb.notebook,
+        data=verb.data,
+        timeout=verb.timeout,
+        cell_timeout=verb.cell_timeout,
+        memory=verb.memory,
+        kernel=verb.kernel,
+    )
+    specs = [
+        prepare(
+            replace(train, parameters={**values, **is_secret}),
+            notebook,
+            settings=settings,
+            file_parameters={},
+            find_credential=find_credential,
+            look_up=look_up,
+        )[0]
+        for values in sets
+    ]
+    sweep_id = new_id(Path(verb.notebook).stem)
+    children = tuple(
+        Job(
+            id=f"{sweep_id}.{number}",
+            spec=spec,
+            project=project,
+            parent=sweep_id,
+            requested_by=requested_by,
+        )
+        for number, spec in enumerate(specs, start=1)
+    )
+    whole = replace(specs[0], parameters={}, secrets={}, data=())
+    job = Job(
+        id=sweep_id,
+        spec=whole,
+        project=project,
+        requested_by=requested_by,
+        children=children,
+        parallel=verb.parallel,
+        best=verb.best,
+    )
+    return executor.submit(job, content)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} cannot be read: {error}", hint="give a CSV file, one set a row"
+        ) from None

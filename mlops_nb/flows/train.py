@@ -1,0 +1,62 @@
+"""Run a notebook."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_nb.core.events import RunMoved
+from mlops_nb.core.verbs import Job
+from mlops_nb.preparation import prepare, read_notebook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mlops_nb.core.run import Run
+    from mlops_nb.core.settings import Settings
+    from mlops_nb.core.verbs import Train
+    from mlops_nb.ports import Executor, Listener
+
+
+def train(
+    verb: Train,
+    *,
+    executor: Executor,
+    settings: Settings,
+    file_parameters: Mapping[str, object],
+    find_credential: Callable[[str, str], str],
+    look_up: Callable[[str], object],
+    project: str,
+    requested_by: str,
+    new_id: Callable[[str], str],
+    tell: Listener,
+) -> Run:
+    """Start a run.
+
+    Raises:
+        UserError: before anything runs, if the request is wrong.
+    """
+    notebook, content = read_notebook(verb.notebook)
+    spec, gates = prepare(
+        verb,
+        notebook,
+        settings=settings,
+        file_parameters=file_parameters,
+        find_credential=find_credential,
+        look_up=look_up,
+    )
+    job = Job(
+        id=new_id(Path(verb.notebook).stem),
+        spec=spec,
+        project=project,
+        gates=gates,
+        register=verb.register,
+        deploy=verb.deploy,
+        retries=verb.retries,
+        key=verb.key,
+        requested_by=requested_by,
+    )
+    run = executor.submit(job, content)
+    tell(RunMoved(run=run.id, state=run.state, time=datetime.now(UTC)))
+    return run

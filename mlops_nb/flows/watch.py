@@ -1,0 +1,32 @@
+"""Stay with a run to its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlops_nb.errors import NotFound
+
+if TYPE_CHECKING:
+    from mlops_nb.core.run import Run
+    from mlops_nb.ports import Executor, Listener
+
+
+def watch(run_id: str, *, executor: Executor, tell: Listener) -> Run:
+    """Tell every event of a run from its beginning; give the final run.
+
+    Interrupting this cancels the run.
+
+    Raises:
+        NotFound: if the executor never had the run.
+    """
+    try:
+        for event in executor.watch(run_id):
+            tell(event)
+    except KeyboardInterrupt:
+        return executor.cancel(run_id)
+    run = executor.run(run_id)
+    if run is None:
+        raise NotFound(
+            f"run {run_id} was deleted while it was watched", hint="see `mlops runs`"
+        )
+    return run

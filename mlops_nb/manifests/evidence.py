@@ -1,0 +1,378 @@
+"""What a reviewer reads: the body of a deployment pull request and its diff."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from mlops_nb.core.change import LockFile
+    from mlops_nb.core.delivery import Evidence
+    from mlops_nb.core.gate import Check, Verdict
+
+_MARKER = re.compile(r"<!-- mlops-nb: (\{.*\}) -->")
+_MIN_REQUESTS = 100
+# Forges refuse bodies above 65,536 characters.
+_LONGEST_DIFF = 40_000
+_WINDOW = (
+    "Within the rollback window the old pods come back at once; later, the return goes through "
+    "the canary's steps. A canary that is still running is ended."
+)
+
+
+def pull_request_body(evidence: Evidence) -> str:
+    """Write the evidence for a deployment as Markdown, hidden marker included."""
+    sections = (
+        _summary(evidence),
+        _code(evidence),
+        _parameters(evidence),
+        _metrics(evidence),
+        _data(evidence),
+        _gates(evidence.verdict),
+        _canary(evidence),
+        _security(evidence),
+        _rollback(evidence),
+        _change(evidence),
+        (marker(_marked(evidence.previous, evidence.lock)),),
+    )
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def rollback_body(
+    live: LockFile,
+    target: LockFile,
+    reverted: Iterable[str],
+    *,
+    requested_by: str,
+    reason: str,
+    diff: str,
+) -> str:
+    """Write the evidence for a return as Markdown, hidden marker included.
+
+    Args:
+        live: record of the version to leave.
+        target: record of the version to return to.
+        reverted: commits that are reverted, a line each.
+        requested_by: who asks.
+        reason: why, in their words; empty if they gave none.
+        diff: the change as a unified diff.
+    """
+    head = f"{_text(live.model)}: back from {live.version} to {target.version}"
+    rows = (
+        ("version", live.uri, target.uri),
+        ("model digest", live.digest, target.digest),
+        ("server image", live.image, target.image),
+    )
+    hidden = {**_marked(live, target), "action": "rollback", "requested_by": requested_by}
+    sections: tuple[Iterable[str], ...] = (
+        (f"## {head} in {_text(live.environment)}",),
+        _table(("", "now", "after the merge"), rows),
+        (
+            f"Requested by {_text(requested_by)}.",
+            f"Reason: {_text(reason) or 'none was given.'}",
+        ),
+        ("It reverts:", "", *(f"- {_text(line)}" for line in reverted)),
+        (_WINDOW,),
+        _folded(diff),
+        (marker(hidden),),
+    )
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def marker(values: Mapping[str, object]) -> str:
+    """Hide values in Markdown so that `read_marker` finds them."""
+    text = json.dumps(values, sort_keys=True).replace("<", "\\u003c").replace(">", "\\u003e")
+    return f"<!-- mlops-nb: {text} -->"
+
+
+def read_marker(body: str) -> Mapping[str, Any]:
+    """Give what `marker` hid; nothing where it was removed or broken."""
+    match = _MARKER.search(body)
+    try:
+        values = json.loads(match[1]) if match else {}
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def unified_diff(before: Mapping[str, bytes], after: Mapping[str, bytes | None]) -> str:
+    """Give the change as `git diff` would show it.
+
+    Args:
+        before: files on base, by path; a path that is missing is new.
+        after: files as proposed, by path; None is deleted.
+    """
+    parts: list[str] = []
+    for path, content in sorted(after.items()):
+        old = before.get(path)
+        if old == content:
+            continue
+        parts += difflib.unified_diff(
+            (old or b"").decode(errors="replace").splitlines(),
+            (content or b"").decode(errors="replace").splitlines(),
+            fromfile="/dev/null" if old is None else f"a/{path}",
+            tofile="/dev/null" if content is None else f"b/{path}",
+            lineterm="",
+        )
+    return "\n".join(parts) + "\n" if parts else ""
+
+
+def _summary(evidence: Evidence) -> Iterator[str]:
+    lock, previous = evidence.lock, evidence.previous
+    old = f"{previous.version}" if previous else "nothing"
+    yield f"## {_text(lock.model)}: {old} → {lock.version} in {_text(lock.environment)}"
+    yield ""
+    yield from _table(
+        ("", "before", "after"),
+        [
+            ("version", previous.uri if previous else "-", lock.uri),
+            ("model digest", previous.digest if previous else "-", lock.digest),
+            ("server image", previous.image if previous else "-", lock.image),
+        ],
+    )
+    yield ""
+    when = f" on {evidence.requested:%Y-%m-%d %H:%M %Z}" if evidence.requested else ""
+    yield f"Requested by {_text(lock.requested_by) or 'nobody known'}{when.rstrip()}."
+    if evidence.reason:
+        yield f"Reason: {_text(evidence.reason)}"
+
+
+def _code(evidence: Evidence) -> Iterator[str]:
+    lock = evidence.lock
+    yield "### Where it comes from"
+    yield ""
+    yield from _table(
+        ("", ""),
+        [
+            ("run", f"{lock.run} ({lock.tracking_id})"),
+            ("tracking server", lock.tracking_uri),
+            ("notebook", lock.notebook or "unknown"),
+            ("notebook digest", lock.notebook_digest or "unknown"),
+            ("commit", lock.code_commit or "unknown: the notebook was in no Git repository"),
+            ("repository", lock.code_repository or "unknown"),
+        ],
+    )
+    if lock.code_commit.endswith("-dirty"):
+        yield ""
+        yield (
+            "> ⚠️ **The notebook's repository had uncommitted changes**: the commit alone does "
+            "not give this model again. The difference is kept with the run."
+        )
+
+
+def _parameters(evidence: Evidence) -> Iterator[str]:
+    new = evidence.lock.parameters
+    old = evidence.previous.parameters if evidence.previous else {}
+    changed = [
+        (name, old.get(name, "-"), new.get(name, "-"))
+        for name in sorted({*new, *old})
+        if new.get(name) != old.get(name)
+    ]
+    yield "### Parameters that changed" if evidence.previous else "### Parameters"
+    yield ""
+    if changed:
+        yield from _table(("parameter", "before", "after"), changed)
+    else:
+        yield "None." if evidence.previous else "None were injected."
+
+
+def _metrics(evidence: Evidence) -> Iterator[str]:
+    new = evidence.lock.metrics
+    old = evidence.previous.metrics if evidence.previous else {}
+    name = f"{evidence.lock.model}/{evidence.previous.version}" if evidence.previous else "-"
+    yield "### Metrics"
+    yield ""
+    if not new:
+        yield "The run logged none."
+        return
+    yield from _table(
+        ("metric", f"live now ({name})", "this version", "difference"),
+        [
+            (
+                key,
+                _number(old.get(key)),
+                _number(value),
+                f"{value - old[key]:+.4g}" if key in old else "-",
+            )
+            for key, value in sorted(new.items())
+        ],
+    )
+
+
+def _data(evidence: Evidence) -> Iterator[str]:
+    yield "### Data"
+    yield ""
+    if evidence.lock.datasets:
+        yield from _table(("name", "digest", "uri"), evidence.lock.datasets)
+    else:
+        yield "> ⚠️ No dataset was recorded: what this model learned from cannot be told."
+
+
+def _gates(verdict: Verdict) -> Iterator[str]:
+    passed = sum(check.outcome == "passed" for check in verdict.checks)
+    yield f"### Gates: {passed} of {len(verdict.checks)} passed"
+    yield ""
+    if not verdict.checks:
+        yield "> ⚠️ No gate is set for this model or environment: nothing was judged."
+        return
+    yield from _table(
+        ("gate", "value", "95 % interval", "threshold", "against", "rows", "result"),
+        [_check(check) for check in verdict.checks],
+    )
+
+
+def _check(check: Check) -> tuple[str, ...]:
+    known = check.low is not None and check.high is not None
+    return (
+        check.gate,
+        _number(check.value),
+        f"{_number(check.low)} to {_number(check.high)}" if known else "-",
+        _number(check.threshold),
+        check.baseline or "-",
+        str(check.n or "-"),
+        f"{check.outcome}: {check.reason}" if check.reason else str(check.outcome),
+    )
+
+
+def _canary(evidence: Evidence) -> Iterator[str]:
+    environment = evidence.environment
+    plan = environment.canary
+    yield "### Traffic"
+    yield ""
+    if evidence.previous is None:
+        yield (
+            "> ⚠️ **The first deployment is not a canary.** Argo Rollouts gives "
+            f"{environment.replicas} pods all traffic at once; only the gates above guard it. "
+            "From the next version on:"
+        )
+        yield ""
+    seconds = plan.share_seconds
+    rows = []
+    for weight in plan.weights:
+        pods = plan.pods(weight, environment.replicas)
+        last = weight == 100
+        least = _MIN_REQUESTS / (plan.window * weight / 100)
+        rows.append(
+            (
+                f"{weight} %",
+                f"{pods} + {environment.replicas} stable",
+                "-"
+                if last
+                else f"{seconds / 60:g} min"
+                if seconds
+                else "until a person agrees",
+                "-" if last or not seconds else f"{least:.2g} requests/s",
+            )
+        )
+    yield from _table(("real share", "pods", "analysed for", "needs in all at least"), rows)
+    yield ""
+    yield (
+        f"The gateway splits by request, so shares are real whatever the number of pods. Peak: "
+        f"{2 * environment.replicas} pods, because stable keeps its {environment.replicas} to "
+        "the end. Less traffic than needed pauses the rollout; it never promotes."
+    )
+
+
+def _security(evidence: Evidence) -> Iterator[str]:
+    lock = evidence.lock
+    registry = lock.image.partition("/")[0] if "/" in lock.image else "Docker Hub"
+    pinned = "@sha256:" in lock.image
+    yield "### Security"
+    yield ""
+    yield f"- Model format: {_text(evidence.flavor) or 'unknown'}." + (
+        " ⚠️ **Loading it runs pickled code**; this environment allows that (`allow_pickle`)."
+        if evidence.uses_pickle
+        else " Loading it runs no pickled code."
+    )
+    yield f"- Image from {_text(registry)}, " + (
+        "pinned by digest." if pinned else "⚠️ **by tag, which can be moved**."
+    )
+    yield "- Model digest recorded: " + (f"`{lock.digest}`." if lock.digest else "⚠️ **none**.")
+    yield (
+        "- Pod as generated: not root, read-only file system, no capabilities, no service "
+        "account token; network: in from the gateway and monitoring, out to DNS and the model's download."
+    )
+    if urlsplit(lock.tracking_uri).scheme not in {"http", "https"}:
+        yield (
+            f"- ⚠️ **The tracking store {_code_span(lock.tracking_uri)} is on one machine only: "
+            "a pod cannot download the model from it.**"
+        )
+    secrets = [path for path, text in evidence.after.items() if _is_secret(text)]
+    if secrets:
+        yield f"- ⚠️ **A Secret is in Git**: {', '.join(map(_code_span, secrets))}"
+
+
+def _is_secret(content: bytes | None) -> bool:
+    return bool(content and re.search(rb"(?m)^kind:\s*[\"']?Secret[\"']?\s*$", content))
+
+
+def _rollback(evidence: Evidence) -> Iterator[str]:
+    lock = evidence.lock
+    yield "### Way back"
+    yield ""
+    if evidence.previous is None:
+        yield "There is no earlier version: the way back is to revert the merge of this."
+        return
+    yield f"`mlops rollback {lock.model} --env {lock.environment}` proposes the git revert."
+
+
+def _change(evidence: Evidence) -> Iterator[str]:
+    yield from _folded(unified_diff(evidence.before, evidence.after))
+
+
+def _folded(diff: str) -> Iterator[str]:
+    if len(diff) > _LONGEST_DIFF:
+        diff = diff[:_LONGEST_DIFF].rpartition("\n")[0] + "\n… cut: see the files changed\n"
+    longest = max((len(run) for run in re.findall(r"`{3,}", diff)), default=2)
+    fence = "`" * (longest + 1)
+    yield "<details><summary>Manifest diff</summary>"
+    yield ""
+    yield f"{fence}diff"
+    yield f"{diff}{fence}"
+    yield ""
+    yield "</details>"
+
+
+def _marked(live: LockFile | None, lock: LockFile) -> dict[str, object]:
+    return {
+        "action": "deploy",
+        "model": lock.model,
+        "version": lock.version,
+        "digest": lock.digest,
+        "environment": lock.environment,
+        "previous": live.version if live else 0,
+        "requested_by": lock.requested_by,
+    }
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    head = tuple(head)
+    yield f"| {' | '.join(_text(cell) for cell in head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
+
+
+def _cell(text: str) -> str:
+    plain = re.fullmatch(r"(?:[\w %+.,;()/→-]|:(?= ))*", text) is not None
+    return _text(text) if plain else _code_span(text)
+
+
+def _text(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(text.split()))
+
+
+def _code_span(text: str) -> str:
+    text = " ".join(text.split()).replace("|", "\\|")
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    tick = "`" * (longest + 1)
+    return f"{tick} {text} {tick}" if longest else f"{tick}{text}{tick}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,100 @@
+"""The audit record of a deployment, `model.lock.yaml`, as bytes and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from mlops_nb.core.change import LockFile
+from mlops_nb.core.delivery import did_you_mean
+from mlops_nb.errors import UserError
+from mlops_nb.manifests.yaml import emit, parse
+
+_COMMENT = """\
+What runs here, who asked for it, and from which run, code and data it came.
+Written by `mlops deploy`; `git log -p` on this file is the history of deployments."""
+_KEYS = tuple(field.name for field in fields(LockFile))
+_REQUIRED = _KEYS[: _KEYS.index("notebook")]
+_ROWS = {"datasets": ("name", "digest", "uri"), "gates": ("gate", "outcome")}
+
+
+def lock_text(lock: LockFile) -> bytes:
+    """Write the record; equal records give equal bytes."""
+    values: dict[str, object] = {}
+    for key in _KEYS:
+        value = getattr(lock, key)
+        if key in _ROWS:
+            value = [dict(zip(_ROWS[key], row, strict=True)) for row in value]
+        elif isinstance(value, Mapping):
+            value = dict(sorted(value.items()))
+        values[key] = value
+    return emit(values, comment=_COMMENT)
+
+
+def read_lock(content: bytes, path: str = "model.lock.yaml") -> LockFile:
+    """Read the record.
+
+    Args:
+        content: the file.
+        path: its path, for errors.
+
+    Raises:
+        UserError: if it was broken by hand; the message names the key.
+    """
+    document = parse(content, path)
+    if not isinstance(document, dict):
+        raise _broken(path, "document", document, "not a mapping")
+    for key in document:
+        if key not in _KEYS:
+            raise UserError(
+                f"{path}: unknown key {key!r}",
+                hint=did_you_mean(str(key), _KEYS, otherwise=f"known: {', '.join(_KEYS)}"),
+            )
+    for key in _REQUIRED:
+        if key not in document:
+            raise UserError(
+                f"{path}: {key} is missing", hint="restore the file from an earlier commit"
+            )
+    return LockFile(**{key: _value(path, key, value) for key, value in document.items()})
+
+
+def _value(path: str, key: str, value: Any) -> Any:
+    if key in _ROWS:
+        if not isinstance(value, list):
+            raise _broken(path, key, value, "not a list")
+        return tuple(_row(path, f"{key}[{i}]", row, _ROWS[key]) for i, row in enumerate(value))
+    if key in {"version", "previous"}:
+        if type(value) is not int or value < 0:
+            raise _broken(path, key, value, "not a whole number of 0 or more")
+        return value
+    if key in {"parameters", "metrics"}:
+        return _table(path, key, value)
+    if not isinstance(value, str):
+        raise _broken(path, key, value, "not text")
+    return value
+
+
+def _table(path: str, key: str, value: Any) -> dict[str, str] | dict[str, float]:
+    if not isinstance(value, dict):
+        raise _broken(path, key, value, "not a mapping")
+    is_text = key == "parameters"
+    for name, item in value.items():
+        if not isinstance(item, str if is_text else int | float) or isinstance(item, bool):
+            raise _broken(path, f"{key}.{name}", item, "not text" if is_text else "no number")
+    return {str(name): item if is_text else float(item) for name, item in value.items()}
+
+
+def _row(path: str, key: str, row: Any, columns: tuple[str, ...]) -> tuple[str, ...]:
+    if not isinstance(row, dict) or set(row) != set(columns):
+        raise _broken(path, key, row, f"not a mapping of {', '.join(columns)}")
+    for column in columns:
+        if not isinstance(row[column], str):
+            raise _broken(path, f"{key}.{column}", row[column], "not text")
+    return tuple(row[column] for column in columns)
+
+
+def _broken(path: str, key: str, value: object, why: str) -> UserError:
+    return UserError(
+        f"{path}: {key} = {value!r}: {why}", hint="restore the file from an earlier commit"
+    )

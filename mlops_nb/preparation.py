@@ -1,0 +1,156 @@
+"""Check a request to run a notebook: all that can be wrong is found before anything runs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_nb.core.data import DataSource
+from mlops_nb.core.gate import Gate
+from mlops_nb.core.model import check_model_name
+from mlops_nb.core.notebook import Notebook
+from mlops_nb.core.run import Limits, RunSpec
+from mlops_nb.errors import BadParameter, NotANotebook, PlainSecret, UserError
+from mlops_nb.redaction import strip_userinfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mlops_nb.core.settings import Settings
+    from mlops_nb.core.verbs import Train
+
+
+def read_notebook(path: str) -> tuple[Notebook, bytes]:
+    """Read a notebook file.
+
+    Raises:
+        NotANotebook: if there is no such file or it is no notebook.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        near = sorted(p.name for p in Path(path).parent.glob("*.ipynb"))
+        raise NotANotebook(
+            f"there is no notebook {path}",
+            hint=f"in that folder: {', '.join(near[:8])}" if near else "check the path",
+        ) from None
+    except OSError as error:
+        raise NotANotebook(f"{path} cannot be read: {error.strerror}") from None
+    return Notebook.parse(path, content), content
+
+
+def prepare(
+    verb: Train,
+    notebook: Notebook,
+    *,
+    settings: Settings,
+    file_parameters: Mapping[str, object],
+    find_credential: Callable[[str, str], str],
+    look_up: Callable[[str], object],
+) -> tuple[RunSpec, tuple[str, ...]]:
+    """Check a request against the notebook and the settings.
+
+    Args:
+        verb: the request.
+        notebook: what it is to run.
+        settings: the project's settings.
+        file_parameters: content of the request's parameter file.
+        find_credential: tells what kind of credential a parameter's literal looks like.
+        look_up: finds a secret by reference, or raises UserError.
+
+    Returns:
+        what to run, and the gates to judge it by.
+
+    Raises:
+        UserError: of the class that tells what is wrong.
+    """
+    given = {**file_parameters, **verb.parameters}
+    secrets = {
+        name: value.removeprefix("secret:")
+        for name, value in given.items()
+        if isinstance(value, str) and value.startswith("secret:")
+    }
+    plain = {name: value for name, value in given.items() if name not in secrets}
+    for name, uri in verb.data.items():
+        if name in given:
+            raise BadParameter(
+                f"{name} is given both as a parameter and as data", hint="keep one of the two"
+            )
+        if strip_userinfo(uri) != uri:
+            raise PlainSecret(
+                f"the address of data {name} holds credentials; it would be kept with the run",
+                hint="leave them out: S3 reads AWS_* variables, http(s) reads ~/.netrc",
+            )
+    notebook.check_names([*given, *verb.data])
+    for name, value in plain.items():
+        if isinstance(value, str) and (kind := find_credential(name, value)):
+            raise PlainSecret(
+                f"the value of {name} looks like a credential ({kind}); it would be kept with "
+                "the run",
+                hint=f"put it into an environment variable and pass -p {name}=secret:VARIABLE",
+            )
+    bound = notebook.bind(plain)
+    for name, value in bound.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadParameter(
+                f"{name} = {value} cannot be stored with the run: JSON has no such number",
+                hint="give a finite number, or None where the notebook allows it",
+            )
+    for reference in secrets.values():
+        look_up(reference)
+    spec = RunSpec(
+        notebook=str(Path(verb.notebook).resolve()),
+        parameters=bound,
+        secrets=secrets,
+        data=tuple(DataSource(name=name, uri=uri) for name, uri in verb.data.items()),
+        kernel=verb.kernel or settings.kernel or notebook.kernel,
+        limits=Limits(
+            timeout=verb.timeout or settings.limits.timeout,
+            cell_timeout=verb.cell_timeout or settings.limits.cell_timeout,
+            memory=verb.memory or settings.limits.memory,
+        ),
+    )
+    return spec, _gates(verb, settings)
+
+
+def _gates(verb: Train, settings: Settings) -> tuple[str, ...]:
+    gates = tuple(dict.fromkeys([*verb.gates, *settings.gates.get(verb.register, ())]))
+    for text in gates:
+        if Gate.parse(text).uses_champion and not verb.register:
+            raise UserError(
+                f"gate {text!r} compares with the champion, but of which model?",
+                hint="name it with --register NAME",
+            )
+    if verb.register:
+        check_model_name(verb.register)
+    if verb.deploy:
+        if not verb.register:
+            raise UserError(
+                f"--deploy {verb.deploy} needs a registered model", hint="add --register NAME"
+            )
+        settings.environment(verb.deploy)
+    return gates
+
+
+def read_parameter_file(path: str) -> dict[str, object]:
+    """Read parameters from a YAML or JSON file.
+
+    Raises:
+        UserError: if the file cannot be read or holds no mapping of names to values.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        # JSON is YAML; the 1.2 core schema keeps `on` and `no` the texts they are.
+        values = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}", hint="check the path") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not YAML or JSON: {error}", hint="mend the line") from None
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise UserError(
+            f"{path} does not hold parameters by name", hint="one `name: value` a line"
+        )
+    return values

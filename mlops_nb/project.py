@@ -1,0 +1,439 @@
+"""The one door: settings read once, adapters on first use, `run(verb)`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import entry_points
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+from mlops_nb.core.events import Note
+from mlops_nb.core.model import ModelRef
+from mlops_nb.core.results import Comparison, DeploymentHistory, ModelList
+from mlops_nb.core.run import Run, RunState
+from mlops_nb.core.settings import FILE_NAME, Settings, parse_settings
+from mlops_nb.core.verbs import (
+    Cancel,
+    Compare,
+    Deploy,
+    Doctor,
+    History,
+    Init,
+    Inspect,
+    Logs,
+    Merge,
+    Models,
+    Register,
+    Retry,
+    Rollback,
+    Runs,
+    Show,
+    Sweep,
+    Train,
+    Verb,
+)
+from mlops_nb.errors import BadSettings, NotFound, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from mlops_nb.core.delivery import Deployment, Merged
+    from mlops_nb.core.events import Event
+    from mlops_nb.core.gate import Verdict
+    from mlops_nb.core.model import ModelVersion
+    from mlops_nb.ports import Executor, Forge, Listener, Registry
+
+# Set by the runner in a kernel's environment: a notebook that starts runs must not recurse.
+INSIDE_RUN = "MLOPS_NB_RUN"
+
+
+def _silent(_event: Event) -> None:
+    return
+
+
+class Project:
+    """A folder with its settings, its runs and its ways to the outside.
+
+    Args:
+        folder: the project's folder.
+        settings: what mlops.toml says.
+        environment: the process' environment variables.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Settings, environment: Mapping[str, str]
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.environment = environment
+
+    @classmethod
+    def open(cls, start: Path | None = None) -> Project:
+        """Open the project that `start`, or the working folder, lies in.
+
+        That is the nearest folder upwards with an mlops.toml; without one, the folder itself.
+
+        Raises:
+            BadSettings: if mlops.toml cannot be read.
+        """
+        start = (start or Path.cwd()).resolve()
+        environment = dict(os.environ)
+        for folder in (start, *start.parents):
+            path = folder / FILE_NAME
+            if path.is_file():
+                try:
+                    text = path.read_text(encoding="utf-8")
+                except (OSError, UnicodeDecodeError) as error:
+                    raise BadSettings(f"{path} cannot be read: {error}") from None
+                settings = parse_settings(text, path=str(path), default_name=folder.name)
+                return cls(folder, settings, environment)
+        return cls(start, Settings(name=start.name or "mlops"), environment)
+
+    def run(self, verb: Verb, tell: Listener = _silent) -> Any:
+        """Do what the verb says.
+
+        Args:
+            verb: one of `mlops_nb.core.verbs`.
+            tell: told of events meanwhile.
+
+        Returns:
+            what the verb's flow promises.
+
+        Raises:
+            MlopsError: of the class that tells what is wrong.
+        """
+        if isinstance(verb, Train | Sweep | Retry) and (outer := self._outer_run()):
+            tell(Note(text=f"inside run {outer.id}: `{verb.verb}` does nothing here"))
+            return outer
+        return self._flow(verb, tell)
+
+    def _flow(self, verb: Verb, tell: Listener) -> Any:  # noqa: C901, PLR0911, PLR0912  # one arm a verb
+        match verb:
+            case Init():
+                return self._init(verb)
+            case Doctor():
+                return self._doctor(verb)
+            case Inspect():
+                from mlops_nb.preparation import read_notebook
+
+                return read_notebook(verb.notebook)[0]
+            case Train():
+                return self._train(verb, tell)
+            case Sweep():
+                return self._sweep(verb, tell)
+            case Runs():
+                from mlops_nb.flows.runs import runs
+
+                return runs(verb, executor=self.executor, registry=self.registry, tell=tell)
+            case Show():
+                from mlops_nb.flows.runs import show
+
+                return show(verb.run, executor=self.executor, registry=self.registry)
+            case Logs():
+                from mlops_nb.flows.runs import logs
+
+                return logs(verb, executor=self.executor, registry=self.registry)
+            case Cancel():
+                return self.executor.cancel(self._find(verb.run).id)
+            case Retry():
+                return self._retry(verb, tell)
+            case Compare():
+                return Comparison(runs=tuple(self._find(run) for run in verb.runs))
+            case Register():
+                return self.register(self._find(verb.run), verb.name, verb.gates)
+            case Models():
+                return ModelList(versions=tuple(self.registry.versions(verb.name)))
+            case Deploy():
+                return self._deploy(verb, tell)
+            case Merge():
+                return self._merge(verb)
+            case History():
+                return self._history(verb)
+            case Rollback():
+                return self._rollback(verb)
+            case _:
+                assert_never(verb)
+
+    def judge(self, run: Run, gates: Sequence[str], model: str) -> Verdict:
+        """Judge a run by gates and record the verdict with it."""
+        from mlops_nb import wire
+        from mlops_nb.flows.judge import judge_run
+
+        verdict = judge_run(run.tracking_id, gates, model=model, registry=self.registry)
+        self.registry.attach(
+            run.tracking_id, "mlops_nb/verdict.json", wire.dumps(verdict, indent=1).encode()
+        )
+        return verdict
+
+    def register(self, run: Run, name: str, gates: Sequence[str]) -> ModelVersion:
+        """Register a run's model under a name, if it passes these gates and the model's own.
+
+        Raises:
+            GateFailed: if a gate does not pass; nothing is registered.
+        """
+        from mlops_nb.flows.register import register
+
+        every = (*gates, *self.settings.gates.get(name, ()))
+        return register(run, name, every, registry=self.registry, judge=self.judge)
+
+    def secret(self, reference: str) -> str:
+        """Look a secret up: an environment variable, else an entry of the keyring.
+
+        Raises:
+            UserError: if there is none of this name.
+        """
+        from mlops_nb.adapters.secrets import look_up
+
+        return look_up(reference, self.environment)
+
+    @property
+    def tracking_uri(self) -> str:
+        """The tracking server or store, as an absolute address."""
+        uri = self.environment.get("MLOPS_NB_TRACKING_URI") or self.settings.tracking_uri
+        scheme, _, path = uri.partition(":///")
+        if scheme == "sqlite" and not path.startswith("/"):
+            return f"sqlite:///{self.folder / path}"
+        return uri
+
+    @property
+    def state_folder(self) -> Path:
+        """The project's own folder for runs and local stores; Git ignores it."""
+        folder = self.folder / ".mlops"
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            (folder / ".gitignore").write_text("*\n")
+        return folder
+
+    @cached_property
+    def executor(self) -> Executor:
+        """The executor of the settings."""
+        adapter: Executor = _adapter("executor", self.settings.executor)(
+            self.state_folder / "runs"
+        )
+        return adapter
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The tracking server and model registry of the settings."""
+        self.state_folder  # noqa: B018  # a local store lies in it
+        adapter: Registry = _adapter("registry", "mlflow")(
+            self.tracking_uri,
+            self.settings.experiment or self.settings.name,
+            str(self.folder / self.settings.artifacts),
+        )
+        return adapter
+
+    @cached_property
+    def forge(self) -> Forge:
+        """The GitOps repository of the settings.
+
+        Raises:
+            UserError: if none is configured or it is not there.
+        """
+        path = self.folder / self.settings.repository
+        if not self.settings.repository or not path.exists():
+            raise UserError(
+                f"there is no GitOps repository at {path}"
+                if self.settings.repository
+                else "no GitOps repository is configured",
+                hint="run `mlops init`",
+            )
+        adapter: Forge = _adapter("forge", "local")(path, self.settings.branch, self.person)
+        return adapter
+
+    @cached_property
+    def person(self) -> str:
+        """Who is asking, `Name <mail>` or a user name."""
+        from mlops_nb.adapters.identity import who_asks
+
+        return who_asks(self.folder)
+
+    def _outer_run(self) -> Run | None:
+        run_id = self.environment.get(INSIDE_RUN)
+        if not run_id:
+            return None
+        return self.executor.run(run_id) or Run(id=run_id, notebook="", state=RunState.RUNNING)
+
+    def _init(self, verb: Init) -> Any:
+        from mlops_nb.flows.init import init
+
+        forge = _adapter("forge", "local")
+        self.state_folder  # noqa: B018  # made with its .gitignore
+        return init(
+            verb,
+            folder=self.folder,
+            name=self.settings.name,
+            create_repository=forge.create,
+        )
+
+    def _doctor(self, verb: Doctor) -> Any:
+        from mlops_nb.flows.doctor import doctor
+
+        def git_ops() -> str:
+            forge = self.forge
+            forge.pull_requests()
+            return f"{self.folder / self.settings.repository} can be read"
+
+        return doctor(
+            {
+                "settings": lambda: (
+                    f"{self.folder / FILE_NAME}"
+                    if (self.folder / FILE_NAME).exists()
+                    else f"no {FILE_NAME} in {self.folder}: defaults are used"
+                ),
+                "kernel": lambda: self.executor.check(self.settings.kernel or "python3"),
+                "tracking": self.registry.check,
+                "gitops": git_ops,
+            },
+            timeout=verb.timeout,
+        )
+
+    def _train(self, verb: Train, tell: Listener) -> Run:
+        from mlops_nb.flows.train import train
+        from mlops_nb.preparation import read_parameter_file
+        from mlops_nb.redaction import find_credential
+
+        run = train(
+            verb,
+            executor=self.executor,
+            settings=self.settings,
+            file_parameters=read_parameter_file(verb.parameter_file)
+            if verb.parameter_file
+            else {},
+            find_credential=find_credential,
+            look_up=self.secret,
+            project=str(self.folder),
+            requested_by=self.person,
+            new_id=_new_id,
+            tell=tell,
+        )
+        return self._watch(run, tell) if verb.wait else run
+
+    def _sweep(self, verb: Sweep, tell: Listener) -> Any:
+        from mlops_nb.flows.runs import show
+        from mlops_nb.flows.sweep import sweep
+        from mlops_nb.redaction import find_credential
+
+        run = sweep(
+            verb,
+            executor=self.executor,
+            settings=self.settings,
+            find_credential=find_credential,
+            look_up=self.secret,
+            project=str(self.folder),
+            requested_by=self.person,
+            new_id=_new_id,
+        )
+        if not verb.wait:
+            return run
+        self._watch(run, tell)
+        return show(run.id, executor=self.executor, registry=self.registry)
+
+    def _retry(self, verb: Retry, tell: Listener) -> Run:
+        run = self._find(verb.run)
+        if not run.directory:
+            raise NotFound(
+                f"run {run.id} was made on another machine: there is nothing here to repeat",
+                hint=f"run `mlops train {run.notebook}` with its parameters",
+            )
+        if not run.state.is_final:
+            raise UserError(
+                f"run {run.id} is {run.state}", hint=f"wait for it: mlops logs -f {run.id}"
+            )
+        gates_failed = run.verdict is not None and not run.verdict.passed
+        if run.state is RunState.SUCCEEDED and not gates_failed:
+            raise UserError(f"run {run.id} succeeded: there is nothing to do again")
+        run = self.executor.resume(run.id)
+        return self._watch(run, tell) if verb.wait else run
+
+    def _watch(self, run: Run, tell: Listener) -> Run:
+        from mlops_nb.flows.watch import watch
+
+        return watch(run.id, executor=self.executor, tell=tell)
+
+    def _find(self, ref: str) -> Run:
+        from mlops_nb.flows.runs import find
+
+        return find(ref, executor=self.executor, registry=self.registry)
+
+    def _judge_version(self, version: ModelVersion, gates: Sequence[str]) -> Verdict:
+        run = Run(
+            id=version.run,
+            notebook="",
+            state=RunState.SUCCEEDED,
+            tracking_id=version.tracking_id,
+        )
+        return self.judge(run, gates, version.name)
+
+    def _deploy(self, verb: Deploy, tell: Listener) -> Deployment:
+        from mlops_nb.flows.deploy import deploy
+
+        environment = self.settings.environment(verb.to)
+        model = ModelRef.parse(verb.model).name
+        return deploy(
+            verb,
+            registry=self.registry,
+            forge=self.forge,
+            environment=environment,
+            gates=self.settings.gates.get(model, ()),
+            judge=self._judge_version,
+            tracking_uri=self.tracking_uri,
+            requested_by=self.person,
+            tool=_tool(),
+            now=datetime.now(UTC),
+            tell=tell,
+        )
+
+    def _merge(self, verb: Merge) -> Merged:
+        from mlops_nb.flows.merge import merge
+
+        return merge(
+            verb,
+            forge=self.forge,
+            registry=self.registry,
+            environments=self.settings.environments,
+        )
+
+    def _history(self, verb: History) -> DeploymentHistory:
+        from mlops_nb.flows.history import history
+
+        return DeploymentHistory(deployments=tuple(history(verb, forge=self.forge)))
+
+    def _rollback(self, verb: Rollback) -> Deployment:
+        from mlops_nb.flows.rollback import rollback
+
+        return rollback(
+            verb,
+            forge=self.forge,
+            environment=self.settings.environment(verb.env),
+            requested_by=self.person,
+            tool=_tool(),
+        )
+
+
+def _new_id(stem: str) -> str:
+    """Give an id that people can read, type and tell apart: `churn-3fa9c1`."""
+    slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in stem.lower())
+    slug = "-".join(part for part in slug.split("-") if part)[:40]
+    return f"{slug or 'run'}-{secrets.token_hex(3)}"
+
+
+def _tool() -> str:
+    return f"mlops_nb/{distribution_version('mlops-nb')}"
+
+
+def _adapter(port: str, name: str) -> Any:
+    """Load an adapter by entry point; built-in and foreign ones alike."""
+    found = entry_points(group=f"mlops_nb.{port}")
+    for point in found:
+        if point.name == name:
+            return point.load()
+    raise BadSettings(
+        f"there is no {port} {name!r}; installed: {', '.join(sorted(found.names))}",
+        hint=f"mend it in {FILE_NAME}, or install the package that brings it",
+    )

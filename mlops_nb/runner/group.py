@@ -1,0 +1,126 @@
+"""A sweep: its children one after the other, a few at once."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_nb.core.events import Progress
+from mlops_nb.core.run import Failure, RunState
+from mlops_nb.errors import Conflict, MlopsError
+from mlops_nb.flows.runs import best_of
+from mlops_nb.project import Project
+from mlops_nb.runner.record import Record, first_run
+
+if TYPE_CHECKING:
+    import threading
+
+    from mlops_nb.core.run import Run
+    from mlops_nb.core.verbs import Job
+    from mlops_nb.ports import Executor
+
+_POLL_SECONDS = 0.2
+
+
+def run_children(job: Job, directory: Path, stop: threading.Event) -> int:
+    """Run a sweep's children; one that fails does not stop the rest.
+
+    Children that succeeded in an earlier try are not run again.
+
+    Args:
+        job: the sweep.
+        directory: its run directory, with `notebook.ipynb`.
+        stop: set when the sweep is to be cancelled.
+
+    Returns:
+        0 if every child succeeded, 3 if not.
+    """
+    project = Project.open(Path(job.project))
+    record = Record(first_run(job, directory), directory, str)
+    record.move(RunState.RUNNING)
+    try:
+        tags = {"mlops_nb.sweep": str(len(job.children)), "mlops_nb.best": job.best}
+        record.run = project.registry.begin(record.run, tags)
+        record.move(RunState.RUNNING)
+        _drive(job, (directory / "notebook.ipynb").read_bytes(), project.executor, record, stop)
+        failure = _failure(job, project.executor)
+        state = RunState.SUCCEEDED if failure is None else RunState.FAILED
+        state = RunState.CANCELLED if stop.is_set() else state
+        ended = replace(record.run, state=state, failure=failure, ended=datetime.now(UTC))
+        record.run = project.registry.finish(
+            ended, {"mlops_nb/job.json": directory / "job.json"}
+        )
+    except MlopsError as error:
+        state = RunState.FAILED
+        failure = Failure(
+            reason=error.message, hint=error.hint, step="start", error=type(error).__name__
+        )
+    record.move(state, failure)
+    record.close()
+    return 0 if state is RunState.SUCCEEDED else 3
+
+
+def _drive(
+    job: Job, notebook: bytes, executor: Executor, record: Record, stop: threading.Event
+) -> None:
+    waiting = list(job.children)
+    active: list[Job] = []
+    done: list[Run] = []
+    while waiting or active:
+        if stop.is_set():
+            waiting.clear()
+            for child in active:
+                executor.cancel(child.id)
+        while waiting and len(active) < job.parallel:
+            child = waiting.pop(0)
+            if _start(child, notebook, executor):
+                active.append(child)
+        for child in list(active):
+            run = executor.run(child.id)
+            if run is not None and run.state.is_final:
+                active.remove(child)
+                done.append(run)
+                record.tell(_progress(job, len(job.children) - len(waiting), done, record))
+        stop.wait(_POLL_SECONDS)
+
+
+def _start(child: Job, notebook: bytes, executor: Executor) -> bool:
+    before = executor.run(child.id)
+    if before is None:
+        executor.submit(child, notebook)
+        return True
+    if before.state is RunState.SUCCEEDED:
+        return False
+    # A child that an interrupted sweep left running is simply waited for.
+    with suppress(Conflict):
+        executor.resume(child.id)
+    return True
+
+
+def _progress(job: Job, begun: int, done: list[Run], record: Record) -> Progress:
+    now = datetime.now(UTC)
+    best = best_of(done, job.best)
+    last = done[-1]
+    return Progress(
+        run=job.id,
+        time=now,
+        cell=begun,
+        cells=len(job.children),
+        done=len(done),
+        elapsed=(now - (record.run.started or now)).total_seconds(),
+        last_line=f"{last.id} {last.state}" + (f"; best so far {best}" if best else ""),
+    )
+
+
+def _failure(job: Job, executor: Executor) -> Failure | None:
+    runs = [executor.run(child.id) for child in job.children]
+    failed = [run.id for run in runs if run is not None and run.state is RunState.FAILED]
+    if not failed:
+        return None
+    return Failure(
+        reason=f"{len(failed)} of {len(job.children)} children failed: {', '.join(failed[:9])}",
+        hint=f"look at one: mlops show {failed[0]}; run these again: mlops retry {job.id}",
+    )

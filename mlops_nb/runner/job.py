@@ -1,0 +1,288 @@
+"""One job from its notebook to its pull request."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_nb import wire
+from mlops_nb.adapters import lineage
+from mlops_nb.adapters.data import stage
+from mlops_nb.core.events import Judged, MetricLogged, Proposed, Registered
+from mlops_nb.core.notebook import Notebook
+from mlops_nb.core.run import Failure, RunState
+from mlops_nb.core.verbs import Deploy
+from mlops_nb.errors import MlopsError
+from mlops_nb.project import INSIDE_RUN, Project
+from mlops_nb.redaction import Redactor
+from mlops_nb.runner.document import DEFAULT_KERNEL, load
+from mlops_nb.runner.execution import Outcome, execute
+from mlops_nb.runner.kernel import Kernel
+from mlops_nb.runner.parametrize import parametrize
+from mlops_nb.runner.record import Record, first_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlops_nb.core.data import Dataset
+    from mlops_nb.core.verbs import Job
+    from mlops_nb.ports import Registry
+
+_log = logging.getLogger("mlops_nb.runner")
+_METRIC_SECONDS = 2.0
+_AFTER = ("gates", "register", "deploy")
+
+
+def run_job(job: Job, directory: Path, stop: threading.Event, *, is_resumed: bool) -> int:
+    """Do a job in its run directory.
+
+    Args:
+        job: what to do.
+        directory: its run directory, with `notebook.ipynb`.
+        stop: set when the run is to be cancelled.
+        is_resumed: whether an earlier try left a result to go on from.
+
+    Returns:
+        0 if all went well, 3 if not.
+    """
+    project = Project.open(Path(job.project))
+    before = first_run(job, directory)
+    record = Record(before, directory, str)
+    skip_notebook = is_resumed and (before.failure is None or before.failure.step in _AFTER)
+    failure = None
+    try:
+        secrets = {name: project.secret(ref) for name, ref in job.spec.secrets.items()}
+        record.redact = Redactor(secrets.values())
+        if not skip_notebook:
+            _Attempt(job, directory, project, record, secrets, stop).run()
+        if record.run.failure is None or skip_notebook:
+            record.move(RunState.RUNNING)
+            _after(job, project, record)
+    except MlopsError as error:
+        failure = Failure(
+            reason=error.message, hint=error.hint, step="start", error=type(error).__name__
+        )
+    _end(record, failure)
+    return 0 if record.run.state is RunState.SUCCEEDED else 3
+
+
+def _end(record: Record, failure: Failure | None) -> None:
+    failure = failure or record.run.failure
+    if failure is None:
+        record.move(RunState.SUCCEEDED)
+    elif record.run.state is RunState.CANCELLED:
+        record.move(RunState.CANCELLED, failure)
+    else:
+        record.move(RunState.FAILED, failure)
+    record.close()
+
+
+class _Attempt:
+    """The notebook's part of a job: stage, record, execute, record."""
+
+    def __init__(
+        self,
+        job: Job,
+        directory: Path,
+        project: Project,
+        record: Record,
+        secrets: Mapping[str, str],
+        stop: threading.Event,
+    ) -> None:
+        self._job = job
+        self._directory = directory
+        self._project = project
+        self._record = record
+        self._secrets = secrets
+        self._stop = stop
+
+    def run(self) -> None:
+        """Execute the notebook, again where it failed for no fault of its own."""
+        job, record = self._job, self._record
+        record.move(RunState.RUNNING)
+        registry = self._project.registry
+        code = lineage.code_state(Path(job.spec.notebook).parent, record.redact)
+        raw = (self._directory / "notebook.ipynb").read_bytes()
+        self._notebook = Notebook.parse(job.spec.notebook, raw)
+        tags = {
+            **code.tags(),
+            "mlops_nb.notebook_digest": f"sha256:{self._notebook.fingerprint}",
+            "mlops_nb.requested_by": job.requested_by,
+        }
+        record.run = registry.begin(record.run, tags)
+        record.move(RunState.RUNNING)
+        try:
+            outcome = self._execute_until_done(registry)
+        except MlopsError as error:
+            outcome = Outcome(
+                state=RunState.FAILED,
+                failure=Failure(
+                    reason=error.message, hint=error.hint, error=type(error).__name__
+                ),
+                peak_memory=0,
+                cells_done=0,
+                cells=self._notebook.cells,
+                last_line="",
+            )
+        record.run = replace(
+            record.run,
+            state=outcome.state,
+            failure=outcome.failure,
+            peak_memory=outcome.peak_memory,
+            cells=outcome.cells,
+            cells_done=outcome.cells_done,
+            last_line=outcome.last_line,
+            ended=datetime.now(UTC),
+        )
+        files = self._files(code.diff)
+        record.run = registry.finish(record.run, files)
+
+    def _execute_until_done(self, registry: Registry) -> Outcome:
+        datasets: list[Dataset] = []
+        paths: dict[str, object] = {}
+        for source in self._job.spec.data:
+            path, dataset = stage(
+                source, self._directory / "data", base=Path(self._job.project)
+            )
+            datasets.append(dataset)
+            paths[source.name] = str(path)
+        self._record.run = replace(self._record.run, datasets=tuple(datasets))
+        left = self._job.retries
+        while True:
+            outcome = self._execute(registry, paths)
+            blameless = (
+                outcome.state is RunState.FAILED
+                and outcome.failure is not None
+                and not outcome.failure.ename
+                and outcome.failure.error == "RunFailed"
+            )
+            if not blameless or not left or self._stop.is_set():
+                return outcome
+            _log.warning("%s; trying again, %d left", outcome.failure, left)
+            left -= 1
+
+    def _execute(self, registry: Registry, paths: Mapping[str, object]) -> Outcome:
+        spec = self._job.spec
+        variables = {name: f"MLOPS_NB_SECRET_{name}" for name in spec.secrets}
+        environment = {
+            **self._project.environment,
+            **registry.environment(self._record.run),
+            **{variables[name]: value for name, value in self._secrets.items()},
+            INSIDE_RUN: self._job.id,
+        }
+        document, notes = load(self._directory / "notebook.ipynb")
+        for note in notes:
+            _log.warning(note)
+        declared = self._notebook.parameters_cell
+        if declared is not None and not self._notebook.is_tagged:
+            document["cells"][declared]["metadata"].setdefault("tags", []).append("parameters")
+        prepared = parametrize(document, {**spec.parameters, **paths}, variables)
+        kernel = Kernel(
+            spec.kernel or DEFAULT_KERNEL, cwd=Path(spec.notebook).parent, env=environment
+        )
+        with kernel, _MetricWatch(registry, self._record):
+            return execute(
+                prepared,
+                run=self._job.id,
+                kernel=kernel,
+                limits=spec.limits,
+                directory=self._directory,
+                redact=self._record.redact,
+                tell=self._record.tell,
+                stop=self._stop,
+            )
+
+    def _files(self, diff: str) -> dict[str, Path]:
+        (self._directory / "requirements.lock.txt").write_text(lineage.environment_lock())
+        (self._directory / "machine.json").write_text(wire.dumps(lineage.machine(), indent=1))
+        if diff:
+            (self._directory / "git.diff").write_text(diff)
+        names = (
+            "executed.ipynb",
+            "log.txt",
+            "job.json",
+            "requirements.lock.txt",
+            "machine.json",
+            "git.diff",
+        )
+        return {
+            f"mlops_nb/{name}": self._directory / name
+            for name in names
+            if (self._directory / name).exists()
+        }
+
+
+class _MetricWatch:
+    """Tells of the metrics the notebook logs, while it runs."""
+
+    def __init__(self, registry: Registry, record: Record) -> None:
+        self._registry = registry
+        self._record = record
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._done.wait(_METRIC_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            found = self._registry.metrics(self._record.run.tracking_id)
+        except MlopsError as error:
+            # Metrics on the way are a convenience; at the end they are read for good.
+            _log.warning("metrics: %s", error.message)
+            return
+        run = self._record.run
+        for name, value in found.items():
+            if run.metrics.get(name) != value:
+                self._record.tell(
+                    MetricLogged(run=run.id, time=datetime.now(UTC), name=name, value=value)
+                )
+
+
+def _after(job: Job, project: Project, record: Record) -> None:
+    """Judge, register and propose, as far as asked; a step that fails is the run's failure."""
+    step = "gates"
+    try:
+        if job.gates:
+            verdict = project.judge(record.run, job.gates, job.register)
+            record.tell(Judged(run=job.id, time=datetime.now(UTC), verdict=verdict))
+            project.registry.finish(replace(record.run, state=RunState.SUCCEEDED), {})
+            if not verdict.passed:
+                return
+        if job.register:
+            step = "register"
+            done = replace(record.run, state=RunState.SUCCEEDED)
+            version = project.register(done, job.register, job.gates)
+            record.tell(Registered(run=job.id, time=datetime.now(UTC), model=str(version)))
+            if job.deploy:
+                step = "deploy"
+                deployment = project.run(Deploy(model=str(version), to=job.deploy))
+                if deployment.pull_request is not None:
+                    record.tell(
+                        Proposed(
+                            run=job.id,
+                            time=datetime.now(UTC),
+                            model=str(version),
+                            environment=job.deploy,
+                            pull_request=deployment.pull_request.number,
+                            url=deployment.pull_request.url,
+                        )
+                    )
+    except MlopsError as error:
+        failure = Failure(
+            reason=error.message, hint=error.hint, step=step, error=type(error).__name__
+        )
+        record.run = replace(record.run, failure=failure)

@@ -1,0 +1,85 @@
+"""A run's own record in its run directory: events as they come, the result at the end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from mlops_nb import wire
+from mlops_nb.core.events import Event, RunMoved, advance
+from mlops_nb.core.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mlops_nb.core.run import Failure, RunState
+    from mlops_nb.core.verbs import Job
+
+
+class Record:
+    """Appends events to `events.jsonl` and keeps the run that they add up to.
+
+    Args:
+        run: the run so far.
+        directory: the run directory.
+        redact: takes known secrets out of what is written.
+    """
+
+    def __init__(self, run: Run, directory: Path, redact: Callable[[str], str]) -> None:
+        self.run = run
+        self._directory = directory
+        self.redact = redact
+        self._lock = threading.Lock()
+        self._file = (directory / "events.jsonl").open("a", encoding="utf-8")
+
+    def tell(self, event: Event) -> None:
+        """Write an event; threads may call this at once."""
+        with self._lock:
+            self.run = advance(self.run, event)
+            # One write a line: a reader never sees half of two events.
+            self._file.write(self.redact(wire.dumps(event)) + "\n")
+            self._file.flush()
+
+    def move(self, state: RunState, failure: Failure | None = None) -> None:
+        """Write that the run came to a state."""
+        self.tell(
+            RunMoved(
+                run=self.run.id,
+                state=state,
+                time=datetime.now(UTC),
+                tracking_id=self.run.tracking_id,
+                url=self.run.url,
+                failure=failure,
+            )
+        )
+
+    def close(self) -> None:
+        """Write the result; from here on the run is final for everybody."""
+        self._file.close()
+        part = self._directory / "result.json.part"
+        part.write_text(self.redact(wire.dumps(self.run, indent=1)), encoding="utf-8")
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(self._directory / "result.json")
+
+
+def first_run(job: Job, directory: Path) -> Run:
+    """Give the run of a job before anything happened, or as an earlier try left it."""
+    from mlops_nb.core.run import RunState
+
+    before = directory / "result.before.json"
+    if before.exists():
+        return wire.loads(Run, before.read_bytes())
+    secrets = {name: f"secret:{reference}" for name, reference in job.spec.secrets.items()}
+    return Run(
+        id=job.id,
+        notebook=job.spec.notebook,
+        state=RunState.QUEUED,
+        directory=str(directory),
+        parent=job.parent,
+        parameters={**job.spec.parameters, **secrets},
+        best=job.best,
+    )
