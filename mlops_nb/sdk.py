@@ -35,7 +35,9 @@ from mlops_nb.live import is_live, this_notebook
 from mlops_nb.project import Project
 
 if TYPE_CHECKING:
-    from mlops_nb.core.run import Run
+    from mlops_nb.core.delivery import Deployment, Merged
+    from mlops_nb.core.model import ModelVersion
+    from mlops_nb.core.notebook import Notebook
     from mlops_nb.core.results import (
         Comparison,
         DeploymentHistory,
@@ -45,9 +47,7 @@ if TYPE_CHECKING:
         RunList,
         SweepResult,
     )
-    from mlops_nb.core.delivery import Deployment, Merged
-    from mlops_nb.core.model import ModelVersion
-    from mlops_nb.core.notebook import Notebook
+    from mlops_nb.core.run import Run
 
 _Paths = str | Path
 _Texts = str | Sequence[str]

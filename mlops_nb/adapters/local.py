@@ -27,8 +27,8 @@ from mlops_nb.core.verbs import Job
 from mlops_nb.errors import BackendError, Conflict, NotFound
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 _POLL_SECONDS = 0.05
 _HEAL_SECONDS = 120.0

@@ -9,8 +9,8 @@ from mlops_nb.core.settings import FILE_NAME, parse_settings, template
 from mlops_nb.errors import UserError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Callable
+    from pathlib import Path
 
     from mlops_nb.core.verbs import Init
 

@@ -295,7 +295,8 @@ def _security(evidence: Evidence) -> Iterator[str]:
     yield "- Model digest recorded: " + (f"`{lock.digest}`." if lock.digest else "⚠️ **none**.")
     yield (
         "- Pod as generated: not root, read-only file system, no capabilities, no service "
-        "account token; network: in from the gateway and monitoring, out to DNS and the model's download."
+        "account token; network: in from the gateway and monitoring, out to DNS and to where "
+        "the model is downloaded from."
     )
     if urlsplit(lock.tracking_uri).scheme not in {"http", "https"}:
         yield (

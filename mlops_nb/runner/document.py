@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from mlops_nb.errors import NotANotebook
-from mlops_nb.runner.outputs import is_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Notebook = dict[str, Any]
 
@@ -111,16 +110,11 @@ def save(notebook: Notebook, path: Path) -> None:
         notebook: of format 4.5; texts of several lines are split as Jupyter does.
         path: an existing file is replaced.
     """
-    text = json.dumps(_split(notebook), ensure_ascii=False, indent=1, sort_keys=True)
-    write_atomic(path, (text + "\n").encode("utf-8", errors="replace"))
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file's content so that nobody ever sees half of it."""
     temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            for part in _parts(notebook):
+                file.write(part.encode("utf-8", errors="replace"))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -192,8 +186,25 @@ def _upgrade(notebook: Notebook) -> None:
         seen.add(cell["id"])
 
 
-def _split(notebook: Notebook) -> Notebook:
-    return notebook | {"cells": [_split_cell(cell) for cell in notebook["cells"]]}
+def _parts(notebook: Notebook) -> Iterator[str]:
+    """Give the file's text as nbformat writes it, a cell at a time to hold little at once."""
+    rest = json.dumps(
+        {key: value for key, value in notebook.items() if key != "cells"} | {"cells": []},
+        ensure_ascii=False,
+        indent=1,
+        sort_keys=True,
+    )
+    head, empty, tail = rest.partition('"cells": []')
+    if not notebook["cells"]:
+        yield f"{rest}\n"
+        return
+    yield f"{head}{empty[:-1]}"
+    between = ""
+    for cell in notebook["cells"]:
+        text = json.dumps(_split_cell(cell), ensure_ascii=False, indent=1, sort_keys=True)
+        yield between + "\n  " + text.replace("\n", "\n  ")
+        between = ","
+    yield f"\n ]{tail}\n"
 
 
 def _split_cell(cell: dict[str, Any]) -> dict[str, Any]:
@@ -210,10 +221,15 @@ def _split_output(output: dict[str, Any]) -> dict[str, Any]:
         return output
     return output | {
         "data": {
-            kind: _lines(value) if isinstance(value, str) and not is_json(kind) else value
+            kind: _lines(value) if _is_lines(kind) else value
             for kind, value in output["data"].items()
         }
     }
+
+
+def _is_lines(kind: str) -> bool:
+    """Tell whether Jupyter writes a MIME type's data line by line."""
+    return kind.startswith("text/") or kind in {"application/javascript", "image/svg+xml"}
 
 
 def _lines(text: str | list[str]) -> list[str]:

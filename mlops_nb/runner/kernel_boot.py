@@ -38,11 +38,11 @@ def _run_ipykernel(arguments: list[str]) -> None:
     from ipykernel.kernelapp import IPKernelApp
 
     class LosslessKernelApp(IPKernelApp):
-        """Publishes without zmq's limit of 1,000 waiting messages, beyond which it drops them."""
+        """Publishes without zmq's limit of 1,000 waiting messages; it drops the others."""
 
-        def init_iopub(self, context: zmq.Context) -> None:
+        def init_iopub(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
             context.setsockopt(zmq.SNDHWM, 0)
-            super().init_iopub(context)
+            super().init_iopub(context)  # type: ignore[no-untyped-call]
 
     app = LosslessKernelApp.instance()
     app.initialize(arguments)  # type: ignore[no-untyped-call]

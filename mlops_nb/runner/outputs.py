@@ -193,14 +193,14 @@ def _bundles(content: dict[str, Any]) -> dict[str, Any]:
     data, metadata = content.get("data"), content.get("metadata")
     return {
         "data": {
-            str(kind): value if isinstance(value, str) or is_json(str(kind)) else str(value)
+            str(kind): value if isinstance(value, str) or _is_json(str(kind)) else str(value)
             for kind, value in (data.items() if isinstance(data, dict) else ())
         },
         "metadata": metadata if isinstance(metadata, dict) else {},
     }
 
 
-def is_json(kind: str) -> bool:
+def _is_json(kind: str) -> bool:
     """Tell whether a MIME type's data is JSON and not text."""
     return kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +19,7 @@ from mlops_nb.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from mlops_nb.core.events import Event
     from mlops_nb.core.run import Run
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def notebook(*sources: str) -> bytes:
-    cells = [
+    cells: list[dict[str, object]] = [
         {
             "cell_type": "code",
             "id": f"c{i}",

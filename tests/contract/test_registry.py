@@ -435,7 +435,7 @@ def test_a_run_without_one_model_is_not_registered(bench: Bench, model: str) -> 
 
 
 def test_the_store_can_be_tried(bench: Bench) -> None:
-    assert bench.registry.check()  # type: ignore[attr-defined]  # of adapters, not of the port
+    assert bench.registry.check()
 
 
 def test_a_run_on_a_server_has_a_page(

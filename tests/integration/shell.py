@@ -21,7 +21,7 @@ MLOPS = Path(sys.executable).with_name("mlops")
 
 def write_notebook(path: Path, *sources: str, tag_first: bool = True) -> Path:
     """Write a notebook of code cells; the first is tagged `parameters`."""
-    cells = [
+    cells: list[dict[str, object]] = [
         {
             "cell_type": "code",
             "id": f"c{i}",

@@ -2,6 +2,11 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +71,33 @@ def test_floods_lose_nothing(tmp_path: Path) -> None:
     assert got.text(4) == "299"
     assert got.log.count("\n") == 520_002
     assert len(got.told) < 1_000
+
+
+def test_a_runner_that_was_stopped_a_while_loses_nothing(tmp_path: Path) -> None:
+    code = f"""
+        import os, pathlib, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from one_execution import run_cells
+        flood = "for i in range(5_000): print('x' * 2_000, flush=True)"
+        got = run_cells(pathlib.Path({str(tmp_path)!r}),
+            "print('begun', flush=True); import pathlib",
+            flood + "\\npathlib.Path('over').touch()",
+            tell=lambda progress, _: print(progress.cell, flush=True))
+        print("lines", len(got.text(1).splitlines()))
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+    ) as runner:
+        assert runner.stdout
+        for line in runner.stdout:
+            if line == "2\n":
+                break
+        runner.send_signal(signal.SIGSTOP)
+        until = time.monotonic() + 90
+        while not (tmp_path / "over").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        runner.send_signal(signal.SIGCONT)
+        assert runner.stdout.read().splitlines()[-1] == "lines 5000"
 
 
 def test_what_is_no_text_harms_nothing(tmp_path: Path) -> None:

@@ -316,7 +316,7 @@ def test_what_is_saved_is_what_nbformat_would_save(tmp_path: Path) -> None:
             "metadata": {},
             "data": {
                 "text/plain": "a\nb",
-                "image/png": "iVBOR\n",
+                "image/png": "iVBOR",
                 "image/svg+xml": "<svg>\n</svg>",
                 "application/json": {"a": "b\nc"},
                 "application/vnd.x+json": "1\n2",

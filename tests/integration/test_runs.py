@@ -6,11 +6,14 @@ import json
 import signal
 import socket
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 from shell import Shell, outputs, wait_until, write_notebook
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 QUICK = ("lr: float = 0.1  # learning rate\nname: str = 'a'", "print(name, lr * 2)")
 LONG = (
@@ -171,8 +174,10 @@ def test_a_secret_is_written_nowhere(shell: Shell) -> None:
     notebook = write_notebook(
         shell.folder / "nb.ipynb",
         "token: str = ''\nfail: bool = False",
-        "import mlflow, sys\nprint('it is', token)\nprint(token[:5], end='', flush=True)\nprint(token[5:])\n"
-        "sys.stderr.write(repr([token]))\nmlflow.set_tag('seen', len(token))\nassert not fail, token",
+        "import mlflow, sys\nprint('it is', token)\n"
+        "print(token[:5], end='', flush=True)\nprint(token[5:])\n"
+        "sys.stderr.write(repr([token]))\nmlflow.set_tag('seen', len(token))\n"
+        "assert not fail, token",
     )
     for fail, code in (("false", 0), ("true", 3)):
         done = shell.type(
@@ -183,9 +188,9 @@ def test_a_secret_is_written_nowhere(shell: Shell) -> None:
         assert run["parameters"]["token"] == "secret:API_TOKEN"
         assert shell.mlflow().get_run(run["tracking_id"]).data.tags["seen"] == str(len(value))
         assert value not in done.stdout + done.stderr
+        assert "[redacted]" in shell.type("logs", run["id"]).stdout
     for path in (p for p in shell.folder.rglob("*") if p.is_file()):
         assert value.encode() not in path.read_bytes(), path
-    assert "[redacted]" in shell.type("logs", run["id"]).stdout
 
 
 def test_data_is_staged_digested_and_recorded(shell: Shell) -> None:
@@ -295,7 +300,7 @@ def test_an_interrupted_sweep_continues(shell: Shell) -> None:
     assert [child["state"] for child in stopped["children"]] == ["succeeded", "running"]
     shell.type("cancel", f"{sweep['id']}.2")
     shell.json("retry", sweep["id"], "--detach")
-    wait_until(lambda: (shell.run_folder(f"{sweep['id']}.2") / "result.before.json").exists())
+    wait_until((shell.run_folder(f"{sweep['id']}.2") / "result.before.json").exists)
     assert shell.json("cancel", sweep["id"])["state"] == "cancelled"
     states = [child["state"] for child in shell.json("show", sweep["id"])["children"]]
     assert states[:2] == ["succeeded", "cancelled"]
@@ -321,12 +326,14 @@ def test_a_dead_kernel_is_started_again_as_often_as_asked(shell: Shell) -> None:
 def test_completion_knows_parameters_choices_runs_and_notebooks(shell: Shell) -> None:
     notebook = write_notebook(
         shell.folder / "nb.ipynb",
-        "from typing import Literal\nmodel: Literal['tree', 'linear'] = 'tree'\nmax_depth: int = 3",
+        "from typing import Literal\nmodel: Literal['tree', 'linear'] = 'tree'\n"
+        "max_depth: int = 3",
     )
 
     def complete(line: str) -> list[str]:
         done = shell.type(
-            _ARGCOMPLETE="1", _ARGCOMPLETE_IFS="\013", COMP_LINE=line, COMP_POINT=str(len(line)),
+            _ARGCOMPLETE="1", _ARGCOMPLETE_IFS="\013", COMP_LINE=line,
+            COMP_POINT=str(len(line)),
             _ARGCOMPLETE_STDOUT_FILENAME=str(shell.folder / "completions"),
         )  # fmt: skip
         assert not done.stderr

@@ -22,10 +22,12 @@ SAME: list[tuple[str, Callable[[], object], verbs.Verb]] = [
     ("doctor --timeout 3s", lambda: mlops_nb.doctor(timeout=3), verbs.Doctor(timeout=3)),
     ("inspect a.ipynb", lambda: mlops_nb.inspect("a.ipynb"), verbs.Inspect(notebook="a.ipynb")),
     (
-        "train a.ipynb -p lr=0.1 --parameter name=x=y --data train=s3://b/t.csv "
-        "--gate 'accuracy >= 0.9' --gate 'auc >= champion' --register m --deploy prod --wait "
-        "--timeout 30m --cell-timeout 90 --memory 2GiB --retries 2 --kernel python3 --key k "
-        "-f p.yaml",
+        (
+            "train a.ipynb -p lr=0.1 --parameter name=x=y --data train=s3://b/t.csv "
+            "--gate 'accuracy >= 0.9' --gate 'auc >= champion' --register m --deploy prod "
+            "--wait --timeout 30m --cell-timeout 90 --memory 2GiB --retries 2 "
+            "--kernel python3 --key k -f p.yaml"
+        ),
         lambda: mlops_nb.train(
             "a.ipynb",
             {"name": "x=y"},
@@ -61,8 +63,10 @@ SAME: list[tuple[str, Callable[[], object], verbs.Verb]] = [
         ),
     ),
     (
-        "sweep a.ipynb -p lr=0.1,0.01 --file s.csv --random 5 --seed 7 --parallel 2 "
-        "--best max:accuracy --detach",
+        (
+            "sweep a.ipynb -p lr=0.1,0.01 --file s.csv --random 5 --seed 7 --parallel 2 "
+            "--best max:accuracy --detach"
+        ),
         lambda: mlops_nb.sweep(
             "a.ipynb",
             lr="0.1,0.01",

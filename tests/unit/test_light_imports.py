@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 HEAVY = {
-    "anywidget", "boto3", "detect_secrets", "fsspec", "git", "ipywidgets", "jupyter_client", "keyring", "kfp", "kubernetes",
-    "mlflow", "nbformat", "numpy", "pandas", "papermill", "psutil", "pydantic", "requests", "rich", "ruamel", "sklearn",
+    "anywidget", "boto3", "detect_secrets", "fsspec", "git", "ipywidgets", "jupyter_client",
+    "keyring", "kfp", "kubernetes", "mlflow", "nbformat", "numpy", "pandas", "papermill",
+    "psutil", "pydantic", "requests", "rich", "ruamel", "sklearn",
 }  # fmt: skip
 
 
@@ -40,8 +41,9 @@ def test_public_names_are_these() -> None:
     import mlops_nb
 
     assert set(mlops_nb.__all__) == {
-        "cancel", "compare", "deploy", "doctor", "history", "init", "inspect", "load_ipython_extension",
-        "log_evaluation", "logs", "merge", "models", "register", "retry", "rollback", "runs", "show", "sweep", "train",
+        "cancel", "compare", "deploy", "doctor", "history", "init", "inspect",
+        "load_ipython_extension", "log_evaluation", "logs", "merge", "models", "register",
+        "retry", "rollback", "runs", "show", "sweep", "train",
     }  # fmt: skip
     for name in mlops_nb.__all__:
         assert callable(getattr(mlops_nb, name))
