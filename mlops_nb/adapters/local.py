@@ -16,15 +16,16 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
 
 from mlops_nb import wire
 from mlops_nb.core.events import Event, advance
-from mlops_nb.core.run import Run, RunState
+from mlops_nb.core.run import Failure, Run, RunState
 from mlops_nb.core.verbs import Job
-from mlops_nb.errors import BackendError, Conflict, NotFound
+from mlops_nb.errors import BackendError, Conflict, NotFound, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,7 +72,9 @@ class LocalExecutor:
                     f"run {run_id} is not finished", hint=f"wait for it: mlops logs -f {run_id}"
                 )
             before = self._snapshot(directory)
-            (directory / "result.json").rename(directory / "result.before.json")
+            # What was said before ended with a final word; a new try tells its own story.
+            (directory / "events.jsonl").replace(directory / "events.before.jsonl")
+            (directory / "result.json").replace(directory / "result.before.json")
             self._start(directory, "--resume")
         return before
 
@@ -79,7 +82,7 @@ class LocalExecutor:
         """Yield every event of the run from its beginning until it is final."""
         directory = self._directory(run_id)
         for line in self._follow(directory / "events.jsonl", directory):
-            yield wire.loads(Event, line)  # type: ignore[arg-type]  # a union is no class
+            yield from _events(line)
 
     def run(self, run_id: str) -> Run | None:
         """Give the run as its directory tells, healed if its runner is gone."""
@@ -96,9 +99,9 @@ class LocalExecutor:
         )
         for path in jobs:
             # A run that cannot be healed now, its server being away, must not hide the others.
-            with suppress(BackendError):
+            with suppress(BackendError, subprocess.TimeoutExpired):
                 self._heal(path.parent)
-        return [self._snapshot(path.parent) for path in jobs]
+        return [self._snapshot_or_failure(path.parent) for path in jobs]
 
     def log(self, run_id: str, *, follow: bool) -> Iterator[str]:
         """Yield what the notebook printed, in lines; with `follow`, until the run is final."""
@@ -215,11 +218,36 @@ class LocalExecutor:
         result = directory / "result.json"
         if result.exists():
             return wire.loads(Run, result.read_bytes())
-        run = _asked(directory, wire.loads(Job, (directory / "job.json").read_bytes()))
+        before = directory / "result.before.json"
+        if before.exists():
+            run = replace(
+                wire.loads(Run, before.read_bytes()),
+                state=RunState.QUEUED,
+                failure=None,
+                ended=None,
+            )
+        else:
+            run = _asked(directory, wire.loads(Job, (directory / "job.json").read_bytes()))
         events = directory / "events.jsonl"
-        for line in events.read_bytes().splitlines() if events.exists() else []:
-            run = advance(run, wire.loads(Event, line))  # type: ignore[arg-type]
+        for event in _events(events.read_bytes() if events.exists() else b""):
+            run = advance(run, event)
         return run
+
+    def _snapshot_or_failure(self, directory: Path) -> Run:
+        """Give a run whose files are broken as a failed one: it must not hide the others."""
+        try:
+            return self._snapshot(directory)
+        except UserError as error:
+            return Run(
+                id=directory.name,
+                notebook="",
+                state=RunState.FAILED,
+                directory=str(directory),
+                failure=Failure(
+                    reason=f"the run's record cannot be read: {error.message}",
+                    hint=f"look into {directory}; if nothing there is of use, delete it",
+                ),
+            )
 
     def _follow(self, path: Path, directory: Path) -> Iterator[bytes]:
         """Yield whole lines of a growing file until the run has its result."""
@@ -253,6 +281,13 @@ class LocalExecutor:
             yield
 
 
+def _events(lines: bytes) -> Iterator[Event]:
+    """Give the events of whole lines; one that a full disk or a kill tore is no event."""
+    for line in lines.splitlines():
+        with suppress(UserError):
+            yield wire.loads(Event, line)  # type: ignore[arg-type]  # a union is no class
+
+
 def _asked(directory: Path, job: Job) -> Run:
     """Give the run as it was asked for, before its runner said anything."""
     spec = job.spec
@@ -264,6 +299,7 @@ def _asked(directory: Path, job: Job) -> Run:
         directory=str(directory),
         parent=job.parent,
         parameters={**spec.parameters, **secrets},
+        best=job.best,
     )
 
 

@@ -251,6 +251,7 @@ alias = "champion"              # registry alias that moves when a pull request 
 host = "{{model}}.models.example.com"
 gateway = "gateway-system/models"
 metrics_url = "http://vmsingle.monitoring:8428"
+repository = "https://git.example.com/mlops/deploy.git"   # [gitops] as the cluster reaches it
 image = "{image}"
 allow_pickle = false            # models that run pickled code when they are loaded
 # gates = ["accuracy >= 0.95"]  # stricter here than for registration

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from mlops_nb.runner.memory import OomCounter
 
+KERNEL_DIED = "KernelDied"
+"""What stands for an exception's class where the kernel went away for no known fault."""
+
 _GIB = 2**30
 _MIB = 2**20
 _SMALLER = "read the data in smaller pieces"
@@ -125,7 +128,7 @@ def died(
             if near
             else "something outside the notebook killed it; run it again",
             cell=number,
-            ename="KernelDied",
+            ename=KERNEL_DIED,
             evalue=held,
         )
     try:
@@ -140,7 +143,7 @@ def died(
         reason=f"the kernel {how} in {where}; {held}",
         hint="the end of log.txt has what it wrote last" if last_words else "",
         cell=number,
-        ename="KernelDied",
+        ename=KERNEL_DIED,
         evalue=f"the kernel {how}",
         traceback=plain(last_words),
     )

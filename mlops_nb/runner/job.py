@@ -16,11 +16,12 @@ from mlops_nb.core.events import Judged, MetricLogged, Proposed, Registered
 from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.run import Failure, RunState
 from mlops_nb.core.verbs import Deploy
-from mlops_nb.errors import MlopsError
+from mlops_nb.errors import BackendError, MlopsError
 from mlops_nb.project import INSIDE_RUN, Project
 from mlops_nb.redaction import Redactor
 from mlops_nb.runner.document import DEFAULT_KERNEL, load
 from mlops_nb.runner.execution import Outcome, execute
+from mlops_nb.runner.failures import KERNEL_DIED
 from mlops_nb.runner.kernel import Kernel
 from mlops_nb.runner.parametrize import parametrize
 from mlops_nb.runner.record import Record, first_run
@@ -34,7 +35,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("mlops_nb.runner")
 _METRIC_SECONDS = 2.0
-_AFTER = ("gates", "register", "deploy")
+_AFTER = ("record", "gates", "register", "deploy")
+_RECORDED = (
+    "executed.ipynb",
+    "log.txt",
+    "job.json",
+    "requirements.lock.txt",
+    "machine.json",
+    "git.diff",
+)
 
 
 def run_job(job: Job, directory: Path, stop: threading.Event, *, is_resumed: bool) -> int:
@@ -59,9 +68,13 @@ def run_job(job: Job, directory: Path, stop: threading.Event, *, is_resumed: boo
         record.redact = Redactor(secrets.values())
         if not skip_notebook:
             _Attempt(job, directory, project, record, secrets, stop).run()
+        elif before.failure is not None and before.failure.step == "record":
+            _record(record, directory, project.registry)
         if record.run.failure is None or skip_notebook:
             record.move(RunState.RUNNING)
             _after(job, project, record)
+            if skip_notebook or record.run.verdict or record.run.failure:
+                _settle(record, project.registry)
     except MlopsError as error:
         failure = Failure(
             reason=error.message, hint=error.hint, step="start", error=type(error).__name__
@@ -138,8 +151,8 @@ class _Attempt:
             last_line=outcome.last_line,
             ended=datetime.now(UTC),
         )
-        files = self._files(code.diff)
-        record.run = registry.finish(record.run, files)
+        self._keep(code.diff)
+        _record(record, self._directory, registry)
 
     def _execute_until_done(self, registry: Registry) -> Outcome:
         datasets: list[Dataset] = []
@@ -157,8 +170,7 @@ class _Attempt:
             blameless = (
                 outcome.state is RunState.FAILED
                 and outcome.failure is not None
-                and not outcome.failure.ename
-                and outcome.failure.error == "RunFailed"
+                and outcome.failure.ename == KERNEL_DIED
             )
             if not blameless or not left or self._stop.is_set():
                 return outcome
@@ -196,24 +208,52 @@ class _Attempt:
                 stop=self._stop,
             )
 
-    def _files(self, diff: str) -> dict[str, Path]:
+    def _keep(self, diff: str) -> None:
         (self._directory / "requirements.lock.txt").write_text(lineage.environment_lock())
         (self._directory / "machine.json").write_text(wire.dumps(lineage.machine(), indent=1))
         if diff:
             (self._directory / "git.diff").write_text(diff)
-        names = (
-            "executed.ipynb",
-            "log.txt",
-            "job.json",
-            "requirements.lock.txt",
-            "machine.json",
-            "git.diff",
+
+
+def _record(record: Record, directory: Path, registry: Registry) -> None:
+    """Record what the notebook did; if that cannot be done now, it is a step to repeat."""
+    files = {
+        f"mlops_nb/{name}": directory / name
+        for name in _RECORDED
+        if (directory / name).exists()
+    }
+    is_repeated = record.run.failure is not None and record.run.failure.step == "record"
+    run = (
+        replace(record.run, state=RunState.SUCCEEDED, failure=None)
+        if is_repeated
+        else record.run
+    )
+    try:
+        record.run = registry.finish(run, files)
+    except MlopsError as error:
+        if run.state is not RunState.SUCCEEDED:
+            # That the notebook failed is the greater news.
+            _log.warning("%s", error.message)
+            return
+        failure = Failure(
+            reason=f"the notebook ran to its end, but that could not be recorded: "
+            f"{error.message}",
+            hint=f"the notebook is not run again by: mlops retry {run.id}",
+            step="record",
+            error=type(error).__name__,
         )
-        return {
-            f"mlops_nb/{name}": self._directory / name
-            for name in names
-            if (self._directory / name).exists()
-        }
+        record.run = replace(run, failure=failure)
+
+
+def _settle(record: Record, registry: Registry) -> None:
+    """Record how the steps after the notebook ended."""
+    run = record.run
+    state = RunState.SUCCEEDED if run.failure is None else RunState.FAILED
+    try:
+        registry.finish(replace(run, state=state), {})
+    except BackendError as error:
+        # The step's own failure tells more; the run's folder has all of it.
+        _log.warning("%s", error.message)
 
 
 class _MetricWatch:
@@ -256,10 +296,11 @@ def _after(job: Job, project: Project, record: Record) -> None:
     """Judge, register and propose, as far as asked; a step that fails is the run's failure."""
     step = "gates"
     try:
-        if job.gates:
-            verdict = project.judge(record.run, job.gates, job.register)
+        # Read now: who mends a gate in mlops.toml and retries is judged by the mended one.
+        gates = (*job.gates, *project.settings.gates.get(job.register, ()))
+        if gates:
+            verdict = project.judge(record.run, gates, job.register)
             record.tell(Judged(run=job.id, time=datetime.now(UTC), verdict=verdict))
-            project.registry.finish(replace(record.run, state=RunState.SUCCEEDED), {})
             if not verdict.passed:
                 return
         if job.register:

@@ -6,6 +6,7 @@ Only the standard library, in words that every Python 3 understands, is used bef
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 
@@ -30,6 +31,8 @@ def _run_ipykernel(arguments: list[str]) -> None:
     if sys.path and os.path.abspath(sys.path[0]) == here:  # noqa: PTH100
         del sys.path[0]
     sys.argv = ["ipykernel_launcher", *arguments]
+    # IPython reads what comes to standard error itself, which a crashed process no longer does.
+    faulthandler.enable(os.fdopen(os.dup(2), "w"))
     # What cannot be imported now may be imported by the notebook later.
     held = "debugpy" not in sys.modules
     if held:

@@ -33,7 +33,13 @@ class Record:
         self._directory = directory
         self.redact = redact
         self._lock = threading.Lock()
-        self._file = (directory / "events.jsonl").open("a", encoding="utf-8")
+        events = directory / "events.jsonl"
+        said = events.read_bytes() if events.exists() else b""
+        is_torn = bool(said) and not said.endswith(b"\n")
+        self._file = events.open("a", encoding="utf-8")
+        if is_torn:
+            # An earlier runner was stopped within a line, or the disk was full.
+            self._file.write("\n")
 
     def tell(self, event: Event) -> None:
         """Write an event; threads may call this at once."""

@@ -93,9 +93,7 @@ def test_a_kernel_killed_from_outside_in_a_flood(tmp_path: Path) -> None:
 
 
 def test_a_crash_leaves_its_trace_in_the_log(tmp_path: Path) -> None:
-    got = run_cells(
-        tmp_path, "import faulthandler, ctypes\nfaulthandler.enable()\nctypes.string_at(0)"
-    )
+    got = run_cells(tmp_path, "import ctypes\nctypes.string_at(0)")
     assert got.outcome.failure
     assert "the kernel crashed (SIGSEGV) in cell 1" in got.outcome.failure.reason
     assert "Segmentation fault" in got.log

@@ -42,7 +42,7 @@ def test_a_run_is_recorded_with_what_it_was(shell: Shell) -> None:
     assert run["state"] == "succeeded"
     assert run["parameters"] == {"lr": 0.25, "name": "007"}
     assert run["metrics"] == {"score": 0.5}
-    assert (run["cells_done"], run["cells"]) == (3, 3)
+    assert (run["cells_done"], run["cells"]) == (2, 2)
     assert run["peak_memory"] > 10_000_000
     recorded = shell.mlflow().get_run(run["tracking_id"])
     assert recorded.info.status == "FINISHED"
@@ -165,7 +165,8 @@ def test_a_killed_runner_is_healed_by_the_next_command_that_looks(shell: Shell) 
     assert "cell 3" in listed["failure"]["reason"]
     assert shell.status(tracking_id) == "FAILED"
     said = outputs(shell.run_folder(run["id"]) / "executed.ipynb")
-    assert said[-2:] == ["one\n", "two\n"]
+    assert said[-2] == "one\n"
+    assert said[-1].startswith("two\n")
     wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in family))
 
 
@@ -220,7 +221,8 @@ def test_a_notebook_that_trains_itself_does_not_recurse(shell: Shell) -> None:
     assert run["state"] == "succeeded"
     assert len(list((shell.folder / ".mlops" / "runs").glob("*/job.json"))) == 1
     said = "".join(outputs(shell.run_folder(run["id"]) / "executed.ipynb"))
-    assert said.count("does nothing here") == 2
+    assert sum(line.startswith("  inside run") for line in said.splitlines()) == 2
+    assert said.endswith("running\n")
 
 
 def test_a_tracking_server_that_is_down_is_said_before_anything_runs(shell: Shell) -> None:
@@ -304,10 +306,13 @@ def test_an_interrupted_sweep_continues(shell: Shell) -> None:
     assert shell.json("cancel", sweep["id"])["state"] == "cancelled"
     states = [child["state"] for child in shell.json("show", sweep["id"])["children"]]
     assert states[:2] == ["succeeded", "cancelled"]
-    left = [
-        p for p in psutil.process_iter(["cmdline"]) if sweep["id"] in str(p.info["cmdline"])
-    ]
-    assert not left
+    wait_until(
+        lambda: (
+            not any(
+                sweep["id"] in str(p.info["cmdline"]) for p in psutil.process_iter(["cmdline"])
+            )
+        )
+    )
 
 
 def test_a_dead_kernel_is_started_again_as_often_as_asked(shell: Shell) -> None:
@@ -343,4 +348,7 @@ def test_completion_knows_parameters_choices_runs_and_notebooks(shell: Shell) ->
     assert "train " in complete("mlops tr")
     assert "nb.ipynb" in [word.strip() for word in complete("mlops train n")]
     assert set(complete("mlops train nb.ipynb -p m")) == {"model=", "max_depth="}
-    assert {w.strip() for w in complete("mlops train nb.ipynb -p model=")} >= {"tree", "linear"}
+    assert {w.strip() for w in complete("mlops train nb.ipynb -p model=")} == {
+        "model=tree",
+        "model=linear",
+    }

@@ -1,0 +1,75 @@
+"""The steps after the notebook: a step that failed is repeated without training again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from shell import Shell, write_notebook
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODEL = (
+    "score: float = 0.8\nmark: str = 'executed'",
+    "import mlflow, pathlib\n"
+    "path = pathlib.Path(mark)\n"
+    "path.write_text(path.read_text() + 'x' if path.exists() else 'x')\n"
+    "class Constant(mlflow.pyfunc.PythonModel):\n"
+    "    def predict(self, context, model_input, params=None):\n"
+    "        return [1] * len(model_input)\n"
+    "mlflow.log_metric('score', score)\n"
+    "mlflow.pyfunc.log_model(name='m', python_model=Constant(), pip_requirements=[])",
+)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, migrated_store: Path) -> Shell:
+    (tmp_path / ".mlops").mkdir()
+    (tmp_path / ".mlops" / "mlflow.db").write_bytes(migrated_store.read_bytes())
+    shell = Shell(tmp_path)
+    write_notebook(tmp_path / "nb.ipynb", *MODEL)
+    return shell
+
+
+def test_a_deployment_that_failed_is_proposed_without_training_again(shell: Shell) -> None:
+    settings = shell.folder / "mlops.toml"
+    settings.write_text(
+        "[gitops]\nrepository = 'gitops.git'\n[environments.prod]\nimage = 'i'\n"
+    )
+    done = shell.type(
+        "train", "nb.ipynb", "--gate", "score >= 0.5", "--register", "m", "--deploy", "prod",
+        "--json", code=2,
+    )  # fmt: skip
+    run = json.loads(done.stdout)
+    assert run["failure"]["step"] == "deploy"
+    assert "gitops.git" in done.stderr
+    assert run["model"] == "m/1"
+    shell.type("init")
+    refused = shell.type("retry", run["id"], code=2)
+    assert "pickle" in refused.stderr
+    settings.write_text(settings.read_text() + "allow_pickle = true\n")
+    shell.type("retry", run["id"])
+    again = shell.json("show", run["id"])
+    assert (again["state"], again["model"], again["pull_request"]) == ("succeeded", "m/1", 1)
+    assert (shell.folder / "executed").read_text() == "x"
+    assert len(shell.json("models")["versions"]) == 1
+
+
+def test_gates_stand_for_the_model_and_the_environment(shell: Shell) -> None:
+    shell.type("init")
+    settings = shell.folder / "mlops.toml"
+    text = settings.read_text().replace("allow_pickle = false", "allow_pickle = true")
+    text = text.replace('# gates = ["accuracy >= 0.95"]', 'gates = ["score >= 0.9"]')
+    settings.write_text(text + "\n[models.m]\ngates = ['score >= 0.7']\n")
+    low = shell.train(shell.folder / "nb.ipynb", "-p", "score=0.6", "--register", "m", code=3)
+    assert low["state"] == "succeeded"
+    assert low["verdict"]["checks"][0]["gate"] == "score >= 0.7"
+    refused = shell.type("register", low["id"], "--name", "m", code=3)
+    assert "score is 0.6" in refused.stderr
+    middle = shell.train(shell.folder / "nb.ipynb", "-p", "score=0.8", "--register", "m")
+    assert middle["model"] == "m/1"
+    stricter = shell.type("deploy", "m", "--to", "prod", code=3)
+    assert "score >= 0.9" in stricter.stderr
+    assert shell.type("history").stdout.startswith("nothing was deployed yet")
