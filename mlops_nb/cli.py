@@ -40,6 +40,19 @@ def main(words: list[str] | None = None) -> int:
 
         print(f"mlops-nb {__version__}")
         return 0
+    try:
+        code = _answer(words)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # `mlops history | head` closes our stdout; that is no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _answer(words: list[str]) -> int:
     wants_json = "--json" in words
     try:
         verb, wants_json = parse(words or ["--help"])
@@ -50,12 +63,6 @@ def main(words: list[str] | None = None) -> int:
     except MlopsError as error:
         _report(error, wants_json=wants_json)
         return error.exit_code
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # `mlops history | head` closes our stdout; that is no failure of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _do(verb: Verb, *, wants_json: bool) -> int:
@@ -92,15 +99,12 @@ def _show(result: object, *, wants_json: bool) -> None:
     from mlops_nb import wire
     from mlops_nb.display import text
 
-    if isinstance(result, Iterator):
-        if wants_json:
-            print(json.dumps({"lines": [line.rstrip("\n") for line in result]}))
-            return
+    if wants_json:
+        print(wire.dumps(result, indent=2))
+    elif isinstance(result, Iterator):
         for line in result:
             sys.stdout.write(line)
             sys.stdout.flush()
-    elif wants_json:
-        print(wire.dumps(result, indent=2))
     else:
         print(text(result))
 
@@ -108,13 +112,17 @@ def _show(result: object, *, wants_json: bool) -> None:
 def _report(error: MlopsError, *, wants_json: bool) -> None:
     print(error, file=sys.stderr)
     if wants_json:
-        told = {
-            "type": type(error).__name__,
-            "message": error.message,
-            "hint": error.hint,
-            "exit_code": error.exit_code,
-        }
-        print(json.dumps({"error": told}, indent=2))
+        print(json.dumps({"error": describe(error)}, indent=2, ensure_ascii=False))
+
+
+def describe(error: MlopsError) -> dict[str, object]:
+    """Give what the error document says."""
+    return {
+        "type": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
 
 
 class _Teller:
@@ -136,10 +144,11 @@ class _Teller:
                 self._has_line = True
             return
         self.end()
-        # A run tells that it runs once more when it is recorded; a reader need not know.
-        if isinstance(event, RunMoved) and said == self._moved:
-            return
         if isinstance(event, RunMoved):
+            # A run tells that it runs once more when it is recorded, which nobody need know;
+            # how it ended is shown with the result.
+            if event.state.is_final or said == self._moved:
+                return
             self._moved = said
         print(said, file=sys.stderr)
 

@@ -182,7 +182,7 @@ class _Adder:
         added.add_argument(
             "--json",
             action="store_true",
-            help="one JSON document on stdout, messages on stderr",
+            help="one JSON document on stdout, messages on stderr; docs/json.md describes it",
         )
         return added
 
@@ -464,7 +464,13 @@ def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[Verb, bool]:
             f"{prog}: there is no verb {words[0]!r}",
             hint=f"did you mean {close[0]!r}?" if close else f"one of {', '.join(_CLASSES)}",
         )
-    given = vars(parser(prog).parse_args(list(words)))
+    read, unknown = parser(prog).parse_known_args(list(words))
+    given = vars(read)
+    if unknown:
+        raise UserError(
+            f"{prog} {given['verb']}: unrecognized: {' '.join(unknown)}",
+            hint=f"see {prog} {given['verb']} --help",
+        )
     wants_json = given.pop("json")
     class_ = _CLASSES[given["verb"]]
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}

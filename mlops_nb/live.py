@@ -1,25 +1,37 @@
-"""A run's view in a live notebook: goes on updating after its cell has ended."""
+"""A run's view in a notebook: goes on updating after its cell has ended."""
 
 from __future__ import annotations
 
+import atexit
 import contextvars
 import os
 import sys
 import threading
 import time
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.core.events import advance
+from mlops_nb.core.run import Run
 from mlops_nb.display import html, text
 from mlops_nb.errors import MlopsError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlops_nb.core.events import Event
-    from mlops_nb.core.run import Run
+    from mlops_nb.core.results import SweepResult
     from mlops_nb.project import Project
 
 # Front ends draw HTML a few times a second at most; a server drops what comes quicker.
 _SECONDS_BETWEEN = 0.25
+# A cell that says nothing for an hour still shows that time goes by.
+_SECONDS_IDLE = 1.0
+_LONGEST_TEXT = 8_000
+
+# A kernel that is shut down closes its sockets under the threads that still draw.
+_is_leaving = threading.Event()
+atexit.register(_is_leaving.set)
 
 
 def _shell() -> Any:
@@ -28,16 +40,41 @@ def _shell() -> Any:
     return ipython.get_ipython() if ipython else None
 
 
+def is_kernel() -> bool:
+    """Whether this process is a notebook's kernel, and no terminal or program."""
+    return hasattr(_shell(), "kernel")
+
+
 def is_live() -> bool:
     """Whether a person sits before this kernel: JupyterLab, Notebook, VS Code, Colab.
 
     A kernel started by papermill or nbconvert carries none of these marks.
     """
-    shell = _shell()
-    if shell is None or not hasattr(shell, "kernel"):
+    if not is_kernel():
         return False
-    marks = ("JPY_SESSION_NAME", "COLAB_RELEASE_TAG")
-    return any(os.environ.get(mark) for mark in marks) or "__vsc_ipynb_file__" in shell.user_ns
+    return bool(
+        _session_name()
+        or os.environ.get("COLAB_RELEASE_TAG")
+        or "__vsc_ipynb_file__" in _shell().user_ns
+    )
+
+
+def _session_name() -> str:
+    """Give the notebook for which a Jupyter server started this kernel; empty if none did.
+
+    A batch kernel that papermill starts from a live notebook inherits that notebook's mark; a
+    server puts it into the kernel's environment and not into its own.
+    """
+    name = os.environ.get("JPY_SESSION_NAME", "")
+    if not name:
+        return ""
+    import psutil
+
+    try:
+        starter = psutil.Process(os.getppid()).environ()
+    except psutil.Error:
+        return name
+    return "" if starter.get("JPY_SESSION_NAME") == name else name
 
 
 def this_notebook() -> str:
@@ -48,14 +85,17 @@ def this_notebook() -> str:
     """
     shell = _shell()
     told = shell.user_ns.get("__vsc_ipynb_file__") if shell is not None else None
-    path = told or os.environ.get("JPY_SESSION_NAME", "")
+    path = told or _session_name()
     if path.endswith(".ipynb"):
         return str(path)
-    raise UserError("which notebook?", hint="name it, e.g. train('churn.ipynb')")
+    raise UserError(
+        "no notebook is named, and this session does not tell which one it belongs to",
+        hint="name it, e.g. `%mlops train churn.ipynb` or train('churn.ipynb')",
+    )
 
 
 class View:
-    """One output of a notebook that shows a run and can be drawn again.
+    """One output of a notebook that shows a run and is drawn again as the run goes on.
 
     Args:
         run: what it shows at first.
@@ -64,47 +104,83 @@ class View:
     def __init__(self, run: Run) -> None:
         from IPython.display import display
 
-        self.run = run
-        self._drawn = time.monotonic()
+        self._shown: Run | SweepResult = run
+        self._trouble: MlopsError | None = None
+        self._ended = threading.Event()
         self._handle = display(  # type: ignore[no-untyped-call]
             self._bundle(), raw=True, display_id=f"mlops-nb-{run.id}-{id(self)}"
         )
+        self._drawer = _in_this_cell(self._keep_drawing, name="mlops-nb-drawer")
+
+    @property
+    def run(self) -> Run:
+        """The run as it was last shown."""
+        return self._shown if isinstance(self._shown, Run) else self._shown.run
 
     def tell(self, event: Event) -> None:
-        """Take notice of an event; draw at most a few times a second."""
-        self.run = advance(self.run, event)
-        if time.monotonic() - self._drawn >= _SECONDS_BETWEEN:
-            self.draw(self.run)
+        """Take notice of an event; it is drawn within a moment."""
+        self._shown = advance(self.run, event)
 
-    def draw(self, run: Run) -> None:
-        """Show the run as it is now."""
-        self.run = run
-        self._drawn = time.monotonic()
-        if self._handle is not None:
+    def end(self, shown: Run | SweepResult) -> None:
+        """Show how it ended, and stop drawing."""
+        self.stop()
+        self._shown = shown
+        self._draw()
+
+    def fail(self, error: MlopsError) -> None:
+        """Show why the view cannot go on, and stop drawing."""
+        self._trouble = error
+        self.end(self._shown)
+
+    def stop(self) -> None:
+        """Stop drawing."""
+        self._ended.set()
+        self._drawer.join()
+
+    def _keep_drawing(self) -> None:
+        drawn, at = self._shown, time.monotonic()
+        while not self._ended.wait(_SECONDS_BETWEEN):
+            if self._shown is drawn and time.monotonic() - at < _SECONDS_IDLE:
+                continue
+            drawn, at = self._shown, time.monotonic()
+            self._draw()
+
+    def _draw(self) -> None:
+        if not _is_leaving.is_set():
             self._handle.update(self._bundle(), raw=True)
 
     def _bundle(self) -> dict[str, str]:
-        return {"text/plain": text(self.run), "text/html": html(self.run)}
+        said, drawn = text(self._shown), html(self._shown)
+        if len(said) > _LONGEST_TEXT:
+            said = f"{said[:_LONGEST_TEXT]}…"
+        if self._trouble is not None:
+            said = f"{said}\n\nthis view stopped: {self._trouble}"
+            drawn = f"{drawn}<div>this view stopped: {escape(str(self._trouble))}</div>"
+        return {"text/plain": said, "text/html": drawn}
 
 
-def follow(view: View, project: Project) -> threading.Thread:
-    """Keep a view up to date from a thread of its own, until the run is final.
-
-    The thread carries the cell's context, so that a kernel knows whose output it updates.
-    """
+def follow(view: View, project: Project) -> None:
+    """Keep a view up to date from a thread of its own, until the run is final."""
 
     def update() -> None:
-        from mlops_nb.flows.runs import find
+        from mlops_nb.flows.runs import show
 
         try:
             for event in project.executor.watch(view.run.id):
                 view.tell(event)
-            view.draw(find(view.run.id, executor=project.executor, registry=project.registry))
+            view.end(show(view.run.id, executor=project.executor, registry=project.registry))
         except MlopsError as error:
-            print(error, file=sys.stderr)
+            view.fail(error)
+        except OSError as error:
+            view.fail(MlopsError(f"run {view.run.id} cannot be followed: {error}"))
 
+    _in_this_cell(update, name="mlops-nb-view")
+
+
+def _in_this_cell(target: Callable[[], None], *, name: str) -> threading.Thread:
+    """Start a thread that carries the cell's context: its output belongs to this cell."""
     thread = threading.Thread(
-        target=contextvars.copy_context().run, args=(update,), name="mlops-nb-view", daemon=True
+        target=contextvars.copy_context().run, args=(target,), name=name, daemon=True
     )
     thread.start()
     return thread

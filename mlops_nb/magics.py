@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.core.events import Note
+from mlops_nb.core.events import Note, Progress
 from mlops_nb.core.outcome import ensure_success
+from mlops_nb.core.results import SweepResult
 from mlops_nb.core.run import Run
 from mlops_nb.core.verbs import Inspect, Retry, Show, Sweep, Train
 from mlops_nb.grammar import Help, parse, parser
@@ -17,25 +21,27 @@ if TYPE_CHECKING:
     from mlops_nb.project import Project
 
 _PROG = "%mlops"
+_LINE = re.compile(r"(?:[\w, ]+=)?\s*[%!]?mlops\s+(?P<words>.*)")
+# The run's id and the number of the cell whose view shows it.
+_OnDisplay = set[tuple[str, int]]
 
 
 def load(shell: Any) -> None:
     """Add `%mlops`, its completion and the display of its results to a shell."""
-    on_display: set[tuple[str, int]] = set()
+    on_display: _OnDisplay = set()
 
     def mlops(line: str) -> Any:
         """Do a verb of mlops: `%mlops --help` lists them."""
         return _do(line, shell, on_display)
 
     shell.register_magic_function(mlops, "line", "mlops")
-    shell.set_hook("complete_command", _complete, str_key="%mlops")
-    shell.set_hook("complete_command", _complete, str_key="mlops")
+    _add_completion(shell)
     _add_formatters(shell, on_display)
 
 
-def _do(line: str, shell: Any, on_display: set[tuple[str, int]]) -> Any:
-    from mlops_nb.live import is_live, this_notebook
-    from mlops_nb.project import Project
+def _do(line: str, shell: Any, on_display: _OnDisplay) -> Any:
+    from mlops_nb.live import is_kernel, is_live
+    from mlops_nb.project import INSIDE_RUN, Project
 
     try:
         verb, wants_json = parse(line or "--help", _PROG)
@@ -43,21 +49,44 @@ def _do(line: str, shell: Any, on_display: set[tuple[str, int]]) -> Any:
         print(help_, end="")
         return None
     if isinstance(verb, Train | Sweep | Inspect) and not verb.notebook:
-        verb = replace(verb, notebook=this_notebook())
+        verb = replace(verb, notebook=_this_notebook())
     if isinstance(verb, Train | Sweep | Retry) and verb.wait is None:
         verb = replace(verb, wait=not is_live())
     project = Project.open()
+    is_inside_run = INSIDE_RUN in project.environment
     if isinstance(verb, Train | Sweep | Retry | Show) and not wants_json:
-        return _show_run(verb, project, shell, on_display)
-    result = project.run(verb, _say)
+        if is_kernel() and not is_inside_run:
+            return _show_run(verb, project, shell, on_display)
+        result = project.run(verb, _say)
+        if is_inside_run:
+            on_display.add((result.id, shell.execution_count))
+        return _checked(result, verb)
+    return _give(project.run(verb, _say), wants_json=wants_json)
+
+
+def _this_notebook() -> str:
+    from mlops_nb.live import this_notebook
+
+    path = this_notebook()
+    saved = Path(path).stat().st_mtime if Path(path).exists() else None
+    if saved is not None:
+        at = time.strftime("%H:%M:%S", time.localtime(saved))
+        _say(Note(text=f"{Path(path).name} as it was saved at {at}"))
+    return path
+
+
+def _give(result: Any, *, wants_json: bool) -> Any:
     if wants_json:
         from mlops_nb import wire
 
         print(wire.dumps(result, indent=2))
         return None
     if isinstance(result, Iterator):
-        for text in result:
-            print(text, end="")
+        try:
+            for text in result:
+                print(text, end="")
+        except KeyboardInterrupt:
+            print("… interrupted; the run goes on")
         return None
     return result
 
@@ -65,19 +94,32 @@ def _do(line: str, shell: Any, on_display: set[tuple[str, int]]) -> Any:
 def _say(event: Event) -> None:
     from mlops_nb.display import line
 
-    print(line(event))
+    if not isinstance(event, Progress):
+        print(line(event))
+
+
+def _checked(result: Any, verb: Train | Sweep | Retry | Show) -> Any:
+    """Raise what a waiting caller must not overlook."""
+    if not isinstance(verb, Show) and verb.wait:
+        run = _run_of(result)
+        if run.state.is_final:
+            ensure_success(run)
+    return result
+
+
+def _run_of(result: Run | SweepResult) -> Run:
+    return result if isinstance(result, Run) else result.run
 
 
 def _show_run(
     verb: Train | Sweep | Retry | Show,
     project: Project,
     shell: Any,
-    on_display: set[tuple[str, int]],
+    on_display: _OnDisplay,
 ) -> Any:
     """Do a verb that gives a run, with a view that follows it."""
     from mlops_nb.live import View, follow
 
-    wait = not isinstance(verb, Show) and bool(verb.wait)
     view: View | None = None
 
     def tell(event: Event) -> None:
@@ -90,19 +132,22 @@ def _show_run(
         else:
             view.tell(event)
 
-    result = project.run(verb, tell if wait else _say_notes)
-    run = result if isinstance(result, Run) else result.run
-    if not run.notebook:
-        return result
+    is_waiting = not isinstance(verb, Show) and bool(verb.wait)
+    try:
+        result = project.run(verb, tell if is_waiting else _say_notes)
+    except BaseException:
+        # A view that nobody ends would go on counting seconds.
+        if view is not None:
+            view.stop()
+        raise
+    run = _run_of(result)
     view = view or View(run)
     on_display.add((run.id, shell.execution_count))
-    if run.state.is_final:
-        view.draw(run)
-        if isinstance(result, Run) and wait:
-            ensure_success(run)
-    elif run.directory:
+    if run.state.is_final or not run.directory:
+        view.end(result)
+    else:
         follow(view, project)
-    return result
+    return _checked(result, verb)
 
 
 def _say_notes(event: Event) -> None:
@@ -110,21 +155,43 @@ def _say_notes(event: Event) -> None:
         _say(event)
 
 
-def _complete(_shell: Any, event: Any) -> list[str]:
-    """Complete a line by the same rules as the shell's completion."""
+def _add_completion(shell: Any) -> None:
+    """Complete `%mlops` lines by the same rules as the shell's completion."""
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
+    @context_matcher(identifier="mlops_nb", priority=500)  # type: ignore[untyped-decorator]  # IPython's is
+    def match(context: Any) -> Any:
+        line = _LINE.fullmatch(context.text_until_cursor)
+        fragment, found = _complete(line["words"]) if line else (context.token, [])
+        return {
+            "completions": [SimpleCompletion(text=word, type="magic") for word in found],
+            "matched_fragment": fragment,
+            "suppress": bool(found),
+        }
+
+    if shell.Completer is not None:
+        others = [
+            matcher
+            for matcher in shell.Completer.custom_matchers
+            if getattr(matcher, "matcher_identifier", "") != "mlops_nb"
+        ]
+        shell.Completer.custom_matchers = [*others, match]
+
+
+def _complete(words: str) -> tuple[str, list[str]]:
+    """Give the fragment to be completed and the words that complete it."""
     from argcomplete.finders import CompletionFinder
     from argcomplete.lexers import split_line
 
-    _, _, words = event.text_until_cursor.partition("mlops")
-    finder = CompletionFinder(parser(_PROG), always_complete_options=True)
-    _prequote, prefix, _suffix, before, _break = split_line(f"mlops{words}")
-    found: list[str] = finder._get_completions(  # type: ignore[no-untyped-call]  # noqa: SLF001
-        before, prefix, "", None
+    finder = CompletionFinder(parser(_PROG), always_complete_options=True, append_space=False)
+    quote, prefix, _suffix, before, _break = split_line(f"mlops {words}")
+    found: list[str] = finder._get_completions(  # type: ignore[no-untyped-call]  # noqa: SLF001  # argcomplete has no public way in but the process' environment
+        before, prefix, quote, None
     )
-    return [word.rstrip() for word in found]
+    return quote + prefix, [quote + word.rstrip() for word in found]
 
 
-def _add_formatters(shell: Any, on_display: set[tuple[str, int]]) -> None:
+def _add_formatters(shell: Any, on_display: _OnDisplay) -> None:
     from mlops_nb.core import delivery, gate, model, notebook, results
     from mlops_nb.display import html, text
 
@@ -141,19 +208,19 @@ def _add_formatters(shell: Any, on_display: set[tuple[str, int]]) -> None:
         results.Initialized,
         results.ModelList,
         results.RunList,
-        results.SweepResult,
     ):
         formatters["text/plain"].for_type(type_, lambda value, p, _cycle: p.text(text(value)))
         formatters["text/html"].for_type(type_, html)
 
-    def show(run: Run) -> None:
+    def show(value: Run | SweepResult) -> None:
         # A run that a view of this very cell shows is not drawn a second time.
-        if (run.id, shell.execution_count) in on_display:
+        if (_run_of(value).id, shell.execution_count) in on_display:
             return
         from IPython.display import display
 
         display(  # type: ignore[no-untyped-call]
-            {"text/plain": text(run), "text/html": html(run)}, raw=True
+            {"text/plain": text(value), "text/html": html(value)}, raw=True
         )
 
-    shell.display_formatter.ipython_display_formatter.for_type(Run, show)
+    for run_type in (Run, SweepResult):
+        shell.display_formatter.ipython_display_formatter.for_type(run_type, show)

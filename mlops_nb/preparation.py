@@ -48,7 +48,7 @@ def prepare(
     file_parameters: Mapping[str, object],
     find_credential: Callable[[str, str], str],
     look_up: Callable[[str], object],
-) -> tuple[RunSpec, tuple[str, ...]]:
+) -> RunSpec:
     """Check a request against the notebook and the settings.
 
     Args:
@@ -60,7 +60,7 @@ def prepare(
         look_up: finds a secret by reference, or raises UserError.
 
     Returns:
-        what to run, and the gates to judge it by.
+        what to run.
 
     Raises:
         UserError: of the class that tells what is wrong.
@@ -111,12 +111,12 @@ def prepare(
             memory=verb.memory or settings.limits.memory,
         ),
     )
-    return spec, _gates(verb, settings)
+    _check_steps(verb, settings)
+    return spec
 
 
-def _gates(verb: Train, settings: Settings) -> tuple[str, ...]:
-    gates = tuple(dict.fromkeys([*verb.gates, *settings.gates.get(verb.register, ())]))
-    for text in gates:
+def _check_steps(verb: Train, settings: Settings) -> None:
+    for text in (*verb.gates, *settings.gates.get(verb.register, ())):
         if Gate.parse(text).uses_champion and not verb.register:
             raise UserError(
                 f"gate {text!r} compares with the champion, but of which model?",
@@ -130,7 +130,6 @@ def _gates(verb: Train, settings: Settings) -> tuple[str, ...]:
                 f"--deploy {verb.deploy} needs a registered model", hint="add --register NAME"
             )
         settings.environment(verb.deploy)
-    return gates
 
 
 def read_parameter_file(path: str) -> dict[str, object]:

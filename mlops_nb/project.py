@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from mlops_nb.core.events import Note
 from mlops_nb.core.model import ModelRef
-from mlops_nb.core.results import Comparison, DeploymentHistory, ModelList
+from mlops_nb.core.results import Comparison, DeploymentHistory, ModelList, SweepResult
 from mlops_nb.core.run import Run, RunState
-from mlops_nb.core.settings import FILE_NAME, Settings, parse_settings
+from mlops_nb.core.settings import FILE_NAME, LOCAL_STORE, Settings, parse_settings
 from mlops_nb.core.verbs import (
     Cancel,
     Compare,
@@ -102,7 +102,7 @@ class Project:
             tell: told of events meanwhile.
 
         Returns:
-            what the verb's flow promises.
+            what `mlops_nb.core.results.DOCUMENTS` says of the verb; the lines of a log.
 
         Raises:
             MlopsError: of the class that tells what is wrong.
@@ -143,7 +143,8 @@ class Project:
             case Retry():
                 return self._retry(verb, tell)
             case Compare():
-                return Comparison(runs=tuple(self._find(run) for run in verb.runs))
+                found = {run.id: run for run in map(self._find, verb.runs)}
+                return Comparison(runs=tuple(found.values()))
             case Register():
                 return self.register(self._find(verb.run), verb.name, verb.gates)
             case Models():
@@ -194,7 +195,8 @@ class Project:
     @property
     def tracking_uri(self) -> str:
         """The tracking server or store, as an absolute address."""
-        uri = self.environment.get("MLOPS_NB_TRACKING_URI") or self.settings.tracking_uri
+        told = self.environment.get("MLFLOW_TRACKING_URI", "")
+        uri = self.settings.tracking_uri or told or LOCAL_STORE
         scheme, _, path = uri.partition(":///")
         if scheme == "sqlite" and not path.startswith("/"):
             return f"sqlite:///{self.folder / path}"
@@ -205,8 +207,14 @@ class Project:
         """The project's own folder for runs and local stores; Git ignores it."""
         folder = self.folder / ".mlops"
         if not folder.exists():
-            folder.mkdir(parents=True)
-            (folder / ".gitignore").write_text("*\n")
+            try:
+                folder.mkdir(parents=True)
+                (folder / ".gitignore").write_text("*\n")
+            except OSError as error:
+                raise UserError(
+                    f"{folder} cannot be made: {error.strerror}",
+                    hint="go to a folder you may write to, or one below an mlops.toml",
+                ) from error
         return folder
 
     @cached_property
@@ -298,6 +306,9 @@ class Project:
         from mlops_nb.preparation import read_parameter_file
         from mlops_nb.redaction import find_credential
 
+        if verb.deploy:
+            # What is missing for the last step is said before the first.
+            self.forge  # noqa: B018
         run = train(
             verb,
             executor=self.executor,
@@ -334,7 +345,9 @@ class Project:
         self._watch(run, tell)
         return show(run.id, executor=self.executor, registry=self.registry)
 
-    def _retry(self, verb: Retry, tell: Listener) -> Run:
+    def _retry(self, verb: Retry, tell: Listener) -> Run | SweepResult:
+        from mlops_nb.flows.runs import show
+
         run = self._find(verb.run)
         if not run.directory:
             raise NotFound(
@@ -349,7 +362,10 @@ class Project:
         if run.state is RunState.SUCCEEDED and not gates_failed:
             raise UserError(f"run {run.id} succeeded: there is nothing to do again")
         run = self.executor.resume(run.id)
-        return self._watch(run, tell) if verb.wait else run
+        if not verb.wait:
+            return run
+        self._watch(run, tell)
+        return show(run.id, executor=self.executor, registry=self.registry)
 
     def _watch(self, run: Run, tell: Listener) -> Run:
         from mlops_nb.flows.watch import watch

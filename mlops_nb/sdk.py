@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_nb.core.outcome import ensure_success
 from mlops_nb.core.quantity import parse_duration, parse_size
+from mlops_nb.core.run import Run
 from mlops_nb.core.verbs import (
     Cancel,
     Compare,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
         RunList,
         SweepResult,
     )
-    from mlops_nb.core.run import Run
 
 _Paths = str | Path
 _Texts = str | Sequence[str]
@@ -229,15 +229,18 @@ def cancel(run: str) -> Run:
     return result
 
 
-def retry(run: str, *, wait: bool | None = None) -> Run:
+def retry(run: str, *, wait: bool | None = None) -> SweepResult | Run:
     """Do again what failed: the notebook, the step after it, or a sweep's rest.
+
+    Returns:
+        the run; of a sweep that was waited for, with its children.
 
     Raises:
         RunFailed: if it was waited for and failed again.
     """
     stays = not is_live() if wait is None else wait
-    result: Run = Project.open().run(Retry(run=run, wait=stays))
-    return ensure_success(result) if stays else result
+    result: SweepResult | Run = Project.open().run(Retry(run=run, wait=stays))
+    return ensure_success(result) if stays and isinstance(result, Run) else result
 
 
 def compare(*runs: str) -> Comparison:

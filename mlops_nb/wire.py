@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
+from mlops_nb.core.results import Log
 from mlops_nb.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
@@ -20,9 +23,13 @@ _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 def dumps(value: object, *, indent: int | None = None) -> str:
-    """Give a domain value as JSON text; NaN and infinities become null."""
-    adapter = _adapter(type(value))
-    return adapter.dump_json(value, indent=indent, fallback=str).decode()
+    """Give a domain value, or a log's lines, as JSON text.
+
+    NaN and infinities are texts: JSON has no such numbers, and `loads` reads these again.
+    """
+    if isinstance(value, Iterator):
+        value = Log(lines=tuple(line.rstrip("\n") for line in value))
+    return to_json(value, indent=indent, inf_nan_mode="strings", fallback=str).decode()
 
 
 def loads(type_: type[T], text: str | bytes) -> T:
@@ -40,5 +47,18 @@ def loads(type_: type[T], text: str | bytes) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "document"
-        raise UserError(f"{where}: {first['msg']}", hint="see the documented JSON") from error
+        raise UserError(
+            f"{where}: {first['msg']}", hint="docs/json.md describes the documents"
+        ) from error
     return value
+
+
+def schema(types: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the JSON schema of documents by name, with the types they share in `$defs`."""
+    by_name, shared = TypeAdapter.json_schemas(
+        [(name, "serialization", _adapter(type_)) for name, type_ in types.items()]
+    )
+    return {
+        "properties": {str(name): document for (name, _), document in by_name.items()},
+        **shared,
+    }

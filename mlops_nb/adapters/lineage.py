@@ -33,15 +33,16 @@ _GIT_SECONDS = 30
 
 
 def code_state(
-    folder: Path, redact: Callable[[str], str], *, diff_limit: int = DIFF_LIMIT
+    path: Path, redact: Callable[[str], str], *, diff_limit: int = DIFF_LIMIT
 ) -> CodeState:
-    """Give the state of the Git repository that `folder` lies in; changes nothing in it.
+    """Give the state of the Git repository that a notebook lies in; changes nothing in it.
 
-    A machine without Git, a folder outside of a repository and a repository that cannot be
-    read give an empty state, which says why where that is not plain.
+    A machine without Git, a notebook outside of a repository or ignored by it, and a
+    repository that cannot be read give an empty state, which says why where that is not plain.
+    A notebook that was never added counts as a change.
 
     Args:
-        folder: the notebook's folder.
+        path: the notebook, or a folder.
         redact: takes secrets' values out of the diff.
         diff_limit: most bytes of diff to keep.
     """
@@ -50,20 +51,22 @@ def code_state(
     except ImportError:
         return CodeState(note="git is not installed")
     try:
+        folder = path if path.is_dir() else path.parent
         with git.Repo(folder, search_parent_directories=True, expand_vars=False) as repo:
-            return _state(repo, folder, redact, diff_limit)
+            return _state(repo, path, redact, diff_limit)
     except (git.InvalidGitRepositoryError, git.NoSuchPathError):
         return CodeState()
     except (git.GitError, OSError, ValueError) as error:
         return CodeState(note=f"the Git repository cannot be read: {_last_line(error)}")
 
 
-def _state(
-    repo: Repo, folder: Path, redact: Callable[[str], str], diff_limit: int
-) -> CodeState:
+def _state(repo: Repo, path: Path, redact: Callable[[str], str], diff_limit: int) -> CodeState:
     if repo.working_tree_dir is None:
         return CodeState()
     _insulate(repo)
+    if _succeeds(repo, "check-ignore", path):
+        # Its commit says nothing of a notebook that the repository does not want to know.
+        return CodeState(note="the notebook is ignored by the Git repository it lies in")
     entries = repo.git.status(
         "--porcelain=v2", "--branch", "-z", "--untracked-files=no",
         "--ignore-submodules=untracked", kill_after_timeout=_GIT_SECONDS,
@@ -71,19 +74,36 @@ def _state(
     head = dict(entry[2:].split(" ", 1) for entry in entries if entry.startswith("# branch."))
     if head["branch.oid"] == "(initial)":
         return CodeState(note="the Git repository has no commit yet")
-    is_dirty = any(entry and not entry.startswith("# ") for entry in entries)
-    diff, diff_note = _diff(repo, diff_limit) if is_dirty else ("", "")
-    untracked, untracked_note = _untracked(repo, folder)
+    has_changes = any(entry and not entry.startswith("# ") for entry in entries)
+    is_known = path.is_dir() or _succeeds(repo, "ls-files", path, "--error-unmatch")
+    diff, diff_note = _diff(repo, diff_limit) if has_changes else ("", "")
+    untracked, untracked_note = _untracked(repo, path if path.is_dir() else path.parent)
+    known_note = "" if is_known else "the notebook itself is not in Git"
     branch = head["branch.head"]
     return CodeState(
         commit=head["branch.oid"],
         branch="" if branch == "(detached)" else _clean(branch),
         repository=_remote(repo),
-        is_dirty=is_dirty,
+        path="" if path.is_dir() else _within(repo, path),
+        is_dirty=has_changes or not is_known,
         diff=redact(diff),
         untracked=untracked,
-        note="; ".join(filter(None, (diff_note, untracked_note))),
+        note="; ".join(filter(None, (known_note, diff_note, untracked_note))),
     )
+
+
+def _succeeds(repo: Repo, command: str, path: Path, *options: str) -> bool:
+    status, _, _ = repo.git.execute(
+        ["git", command, *options, "--", str(path.resolve())],
+        with_extended_output=True,
+        with_exceptions=False,
+        kill_after_timeout=_GIT_SECONDS,
+    )
+    return bool(status == 0)
+
+
+def _within(repo: Repo, path: Path) -> str:
+    return path.resolve().relative_to(Path(str(repo.working_tree_dir)).resolve()).as_posix()
 
 
 def _insulate(repo: Repo) -> None:
@@ -166,6 +186,17 @@ def environment_lock(path: Sequence[str] | None = None) -> str:
             # The first of a name on the path is the one that is imported.
             lines.setdefault(re.sub(r"[-_.]+", "-", name).lower(), _requirement(name, found))
     return "".join(f"{lines[name]}\n" for name in sorted(lines))
+
+
+def module_path(python: str) -> list[str] | None:
+    """Give the folders that another Python looks for packages in; None if it is no Python."""
+    told = _output(
+        [python, "-c", "import json, sys; print(json.dumps(sys.path))"], _GIT_SECONDS
+    )
+    try:
+        return [str(folder) for folder in json.loads("".join(told))]
+    except ValueError:
+        return None
 
 
 def _requirement(name: str, found: importlib.metadata.Distribution) -> str:

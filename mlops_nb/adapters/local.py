@@ -71,9 +71,10 @@ class LocalExecutor:
                 raise Conflict(
                     f"run {run_id} is not finished", hint=f"wait for it: mlops logs -f {run_id}"
                 )
-            before = self._snapshot(directory)
+            before = self._snapshot_or_failure(directory)
             # What was said before ended with a final word; a new try tells its own story.
-            (directory / "events.jsonl").replace(directory / "events.before.jsonl")
+            with suppress(FileNotFoundError):
+                (directory / "events.jsonl").replace(directory / "events.before.jsonl")
             (directory / "result.json").replace(directory / "result.before.json")
             self._start(directory, "--resume")
         return before
@@ -90,7 +91,7 @@ class LocalExecutor:
         if not (directory / "job.json").exists():
             return None
         self._heal(directory)
-        return self._snapshot(directory)
+        return self._snapshot_or_failure(directory)
 
     def runs(self) -> Sequence[Run]:
         """Give every run there is a directory of, newest first, healed."""
@@ -218,16 +219,9 @@ class LocalExecutor:
         result = directory / "result.json"
         if result.exists():
             return wire.loads(Run, result.read_bytes())
-        before = directory / "result.before.json"
-        if before.exists():
-            run = replace(
-                wire.loads(Run, before.read_bytes()),
-                state=RunState.QUEUED,
-                failure=None,
-                ended=None,
-            )
-        else:
-            run = _asked(directory, wire.loads(Job, (directory / "job.json").read_bytes()))
+        run = _tried_before(directory) or _asked(
+            directory, wire.loads(Job, (directory / "job.json").read_bytes())
+        )
         events = directory / "events.jsonl"
         for event in _events(events.read_bytes() if events.exists() else b""):
             run = advance(run, event)
@@ -286,6 +280,14 @@ def _events(lines: bytes) -> Iterator[Event]:
     for line in lines.splitlines():
         with suppress(UserError):
             yield wire.loads(Event, line)  # type: ignore[arg-type]  # a union is no class
+
+
+def _tried_before(directory: Path) -> Run | None:
+    """Give the run as an earlier try left it, waiting; None for a first try."""
+    with suppress(FileNotFoundError, UserError):
+        run = wire.loads(Run, (directory / "result.before.json").read_bytes())
+        return replace(run, state=RunState.QUEUED, failure=None, ended=None)
+    return None
 
 
 def _asked(directory: Path, job: Job) -> Run:

@@ -18,7 +18,8 @@ class CodeState:
         commit: 40 hex digits of the commit checked out.
         branch: branch checked out; empty for a detached head.
         repository: URL of its remote, free of credentials.
-        is_dirty: whether tracked files differ from the commit.
+        path: the notebook's path in the repository; empty for a folder.
+        is_dirty: whether tracked files differ from the commit, or the notebook is not tracked.
         diff: how they differ, redacted, as `git diff` shows it.
         untracked: files below the notebook's folder that Git does not know and not ignore.
         note: what could not be read or had to be cut; empty if nothing.
@@ -27,6 +28,7 @@ class CodeState:
     commit: str = ""
     branch: str = ""
     repository: str = ""
+    path: str = ""
     is_dirty: bool = False
     diff: str = ""
     untracked: tuple[str, ...] = ()
@@ -39,6 +41,7 @@ class CodeState:
             "mlflow.source.git.branch": self.branch,
             "mlflow.source.git.repoURL": self.repository,
             "mlflow.source.git.dirty": str(self.is_dirty).lower() if self.commit else "",
+            "mlops_nb.git.path": self.path,
             "mlops_nb.git.untracked": "\n".join(self.untracked),
             "mlops_nb.git.note": self.note,
         }

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops_nb import errors
+from mlops_nb.core.gate import Verdict
 
 if TYPE_CHECKING:
-    from mlops_nb.core.run import Run
+    from mlops_nb.core.run import Failure, Run
 
 
 def ensure_success(run: Run) -> Run:
@@ -19,11 +20,7 @@ def ensure_success(run: Run) -> Run:
         MlopsError: of the class that the failing step met.
     """
     if run.failure is not None:
-        failure = run.failure
-        message = f"{run.id}: {failure.reason}"
-        if failure.error == errors.RunFailed.__name__:
-            raise errors.RunFailed(message, hint=failure.hint, failure=failure)
-        raise getattr(errors, failure.error)(message, hint=failure.hint)
+        raise _error(run, run.failure)
     if run.verdict is not None and not run.verdict.passed:
         refused = [check for check in run.verdict.checks if check.outcome != "passed"]
         raise errors.GateFailed(
@@ -33,3 +30,17 @@ def ensure_success(run: Run) -> Run:
             hint=f"look at `mlops show {run.id}`; nothing was registered or deployed",
         )
     return run
+
+
+def _error(run: Run, failure: Failure) -> errors.MlopsError:
+    message = f"{run.id}: {failure.reason}"
+    if failure.error == errors.GateFailed.__name__:
+        # An environment's gate: what the run itself was judged by may all have passed.
+        verdict = run.verdict or Verdict(checks=())
+        return errors.GateFailed(message, hint=failure.hint, verdict=verdict)
+    class_ = getattr(errors, failure.error, errors.RunFailed)
+    if class_ is errors.RunFailed:
+        # Also what a newer version calls by a name that is not known here.
+        return errors.RunFailed(message, hint=failure.hint, failure=failure)
+    error: errors.MlopsError = class_(message, hint=failure.hint)
+    return error

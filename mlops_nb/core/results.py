@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from mlops_nb.core.delivery import Deployed
+from mlops_nb.core.delivery import Deployed, Deployment, Merged
 from mlops_nb.core.model import ModelVersion
+from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +103,36 @@ class DeploymentHistory:
     """What was deployed where, newest first."""
 
     deployments: tuple[Deployed, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What a run printed.
+
+    Args:
+        lines: without their ends.
+    """
+
+    lines: tuple[str, ...]
+
+
+DOCUMENTS: Mapping[str, Any] = {
+    "init": Initialized,
+    "doctor": Diagnosis,
+    "inspect": Notebook,
+    "train": Run,
+    "sweep": SweepResult | Run,
+    "runs": RunList,
+    "show": SweepResult | Run,
+    "logs": Log,
+    "cancel": Run,
+    "retry": SweepResult | Run,
+    "compare": Comparison,
+    "register": ModelVersion,
+    "models": ModelList,
+    "deploy": Deployment,
+    "merge": Merged,
+    "history": DeploymentHistory,
+    "rollback": Deployment,
+}
+"""What each verb gives; `logs` gives its lines one by one, and as a document a Log."""

@@ -15,6 +15,7 @@ from mlops_nb.core.run import Limits
 from mlops_nb.errors import BadSettings, NotFound, UserError
 
 FILE_NAME = "mlops.toml"
+LOCAL_STORE = "sqlite:///.mlops/mlflow.db"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,8 @@ class Settings:
 
     Args:
         name: the project; also the MLflow experiment unless one is named.
-        tracking_uri: MLflow tracking server or store.
+        tracking_uri: MLflow tracking server or store; empty takes MLFLOW_TRACKING_URI, and
+            where that is not set, LOCAL_STORE.
         experiment: MLflow experiment.
         artifacts: artifact location of a new experiment in a local store.
         executor: name of the executor adapter.
@@ -36,7 +38,7 @@ class Settings:
     """
 
     name: str = "mlops"
-    tracking_uri: str = "sqlite:///.mlops/mlflow.db"
+    tracking_uri: str = ""
     experiment: str = ""
     artifacts: str = ".mlops/artifacts"
     executor: str = "local"
@@ -225,7 +227,7 @@ def template(name: str, repository: str, image: str) -> str:
 name = "{name}"                 # also the MLflow experiment
 
 [tracking]
-uri = "sqlite:///.mlops/mlflow.db"   # or your server: "https://mlflow.example.com"
+# uri = "https://mlflow.example.com"   # else MLFLOW_TRACKING_URI, else {LOCAL_STORE}
 artifacts = ".mlops/artifacts"       # where a local store keeps files
 
 [gitops]

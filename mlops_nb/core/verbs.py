@@ -7,6 +7,24 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mlops_nb.core.run import RunSpec
+from mlops_nb.errors import UserError
+
+
+def _at_least(least: float, **numbers: float | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < least:
+            raise UserError(
+                f"{name.replace('_', '-')} is {number:g}", hint=f"give {least:g} or more"
+            )
+
+
+def _above_zero(**numbers: float | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number <= 0:
+            raise UserError(
+                f"{name.replace('_', '-')} is {number:g}",
+                hint="give more than 0, or leave it out",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +41,10 @@ class Doctor:
 
     timeout: float = 10.0
     verb: Literal["doctor"] = "doctor"
+
+    def __post_init__(self) -> None:
+        """Refuse a time in which nothing answers."""
+        _above_zero(timeout=self.timeout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +92,11 @@ class Train:
     key: str = ""
     verb: Literal["train"] = "train"
 
+    def __post_init__(self) -> None:
+        """Refuse limits under which nothing runs."""
+        _above_zero(timeout=self.timeout, cell_timeout=self.cell_timeout, memory=self.memory)
+        _at_least(0, retries=self.retries)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
@@ -78,11 +105,17 @@ class Sweep:
     Args:
         notebook: path of the notebook.
         parameters: text by name: `0.1,0.01` lists values, `2..8` counts, anything else is one.
-        parameter_file: CSV file, one set a row; its columns are parameters.
+        file: CSV file, one set a row; its columns are parameters.
         random: how many of the sets to draw; 0 takes all.
         seed: seed of the drawing.
         parallel: how many children run at once.
         best: `max:METRIC` or `min:METRIC`.
+        data: uri by parameter name, for each child.
+        wait: as of a single run, for the whole sweep.
+        timeout: seconds for each child.
+        cell_timeout: seconds for any one cell.
+        memory: bytes each child's kernel may use.
+        kernel: kernelspec name.
     """
 
     notebook: str
@@ -100,6 +133,12 @@ class Sweep:
     kernel: str = ""
     verb: Literal["sweep"] = "sweep"
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that run nothing."""
+        _above_zero(timeout=self.timeout, cell_timeout=self.cell_timeout, memory=self.memory)
+        _at_least(0, random=self.random)
+        _at_least(1, parallel=self.parallel)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
@@ -109,6 +148,10 @@ class Runs:
     state: str = ""
     limit: int = 20
     verb: Literal["runs"] = "runs"
+
+    def __post_init__(self) -> None:
+        """Refuse a list of nothing."""
+        _at_least(1, limit=self.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +249,10 @@ class History:
     limit: int = 50
     verb: Literal["history"] = "history"
 
+    def __post_init__(self) -> None:
+        """Refuse a list of nothing."""
+        _at_least(1, limit=self.limit)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
@@ -238,7 +285,8 @@ class Job:
     Args:
         id: id of the run, for people.
         spec: what to run.
-        gates: expressions to judge by.
+        gates: expressions to judge by, besides those that mlops.toml has for `register` when it
+            is judged.
         register: name to register under; empty registers none.
         deploy: environment to propose to; empty proposes none.
         retries: how often a run that failed for no fault of the notebook's is started again.

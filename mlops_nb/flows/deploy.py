@@ -193,7 +193,7 @@ def _lock(
         run=version.run or run.id,
         tracking_id=version.tracking_id,
         tracking_uri="",
-        notebook=run.notebook,
+        notebook=tags.get("mlops_nb.git.path", run.notebook),
         notebook_digest=tags.get("mlops_nb.notebook_digest", ""),
         code_commit=f"{commit}-dirty" if dirty else commit,
         code_repository=strip_userinfo(tags.get("mlflow.source.git.repoURL", "")),

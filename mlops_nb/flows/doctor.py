@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TooSlow
+from multiprocessing import TimeoutError as TooSlow
+from multiprocessing.pool import ThreadPool
+from subprocess import SubprocessError
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.results import Diagnosis, Probe
@@ -21,33 +22,35 @@ def doctor(parts: Mapping[str, Callable[[], str]], *, timeout: float) -> Diagnos
         parts: by name, a function that tries the part and says what it found, or raises.
         timeout: seconds each may take.
     """
-    pool = ThreadPoolExecutor(max_workers=max(1, len(parts)))
+    # Its threads are daemons: a part that never answers does not keep the process alive.
+    pool = ThreadPool(max(1, len(parts)))
     started = time.monotonic()
-    try:
-        tries = {name: pool.submit(_timed, part) for name, part in parts.items()}
-        probes = []
-        for name, future in tries.items():
-            left = max(0.0, started + timeout - time.monotonic())
-            try:
-                detail, seconds = future.result(timeout=left)
-                probes.append(Probe(name=name, ok=True, detail=detail, seconds=seconds))
-            except TooSlow:
-                probes.append(
-                    Probe(
-                        name=name,
-                        ok=False,
-                        detail=f"no answer within {timeout:g} s",
-                        hint="is it running, and reachable from here? try --timeout 60",
-                        seconds=timeout,
-                    )
+    tries = {name: pool.apply_async(_try, (name, part)) for name, part in parts.items()}
+    probes = []
+    for name, result in tries.items():
+        try:
+            probes.append(result.get(max(0.0, started + timeout - time.monotonic())))
+        except TooSlow:
+            probes.append(
+                Probe(
+                    name=name,
+                    ok=False,
+                    detail=f"no answer within {timeout:g} s",
+                    hint="is it running, and reachable from here? try --timeout 60",
+                    seconds=timeout,
                 )
-            except MlopsError as error:
-                probes.append(Probe(name=name, ok=False, detail=error.message, hint=error.hint))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+            )
     return Diagnosis(probes=tuple(probes))
 
 
-def _timed(part: Callable[[], str]) -> tuple[str, float]:
+def _try(name: str, part: Callable[[], str]) -> Probe:
     started = time.monotonic()
-    return part(), time.monotonic() - started
+    hint = ""
+    try:
+        ok, detail = True, part()
+    except MlopsError as error:
+        ok, detail, hint = False, error.message, error.hint
+    except (OSError, SubprocessError) as error:
+        ok, detail = False, f"{type(error).__name__}: {error}"
+    seconds = time.monotonic() - started
+    return Probe(name=name, ok=ok, detail=detail, hint=hint, seconds=seconds)

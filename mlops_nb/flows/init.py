@@ -48,6 +48,12 @@ def init(
         path.write_text(template(name, verb.gitops or _LOCAL_REPOSITORY, _IMAGE))
         created.append(FILE_NAME)
     settings = parse_settings(path.read_text(), path=str(path), default_name=name)
+    if verb.gitops and folder / settings.repository != folder / verb.gitops:
+        raise UserError(
+            f"--gitops {verb.gitops}: {path} already names "
+            f"{settings.repository or 'no repository'}",
+            hint=f'write repository = "{verb.gitops}" below its [gitops]',
+        )
     repository = folder / (settings.repository or _LOCAL_REPOSITORY)
     if create_repository(repository):
         created.append(

@@ -32,7 +32,8 @@ def judge_run(
         BadGate: if an expression cannot be read.
         UserError: if the run logged an evaluation table that cannot be read as such.
     """
-    parsed = [Gate.parse(gate) for gate in gates]
+    # `auc>=0.9` and `auc >= 0.9` are one gate, from the line and from mlops.toml.
+    parsed = list(dict.fromkeys(Gate.parse(gate) for gate in gates))
     champion = None
     if model and any(gate.uses_champion for gate in parsed):
         champion = _champion(model, tracking_id, registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.events import Note
@@ -26,22 +27,36 @@ def runs(verb: Runs, *, executor: Executor, registry: Registry, tell: Listener) 
     state = _state(verb.state)
     found = {run.id: run for run in executor.runs()}
     try:
-        recorded = registry.runs(limit=verb.limit, notebook=verb.notebook, state=state)
+        for run in _recorded(verb, state, registry):
+            found.setdefault(run.id, run)
     except BackendError as error:
         tell(Note(text=f"only runs of this machine are shown: {error.message}"))
-        recorded = []
-    for run in recorded:
-        if run.id not in found:
-            found[run.id] = run
     wanted = [
         run
         for run in found.values()
         if not run.parent
         and (state is None or run.state is state)
-        and (not verb.notebook or run.notebook.endswith(verb.notebook))
+        and (not verb.notebook or _is_of(run.notebook, verb.notebook))
     ]
     wanted.sort(key=lambda run: run.started.timestamp() if run.started else 1e12, reverse=True)
     return RunList(runs=tuple(wanted[: verb.limit]))
+
+
+def _recorded(verb: Runs, state: RunState | None, registry: Registry) -> Sequence[Run]:
+    """Give enough recorded runs to list: sweeps' children come among them."""
+    limit = verb.limit
+    while True:
+        recorded = registry.runs(limit=limit, notebook=verb.notebook, state=state)
+        outer = [run for run in recorded if not run.parent]
+        if len(recorded) < limit or len(outer) >= verb.limit:
+            return outer
+        limit *= 4
+
+
+def _is_of(notebook: str, wanted: str) -> bool:
+    """Tell whether a notebook is meant by a path, a file name or the end of a path."""
+    path, parts = Path(notebook), Path(wanted).parts
+    return path.parts[-len(parts) :] == parts or path == Path(wanted).resolve()
 
 
 def _state(text: str) -> RunState | None:
@@ -75,10 +90,36 @@ def find(ref: str, *, executor: Executor, registry: Registry) -> Run:
         NotFound: if there is none.
         UserError: if the beginning fits several.
     """
-    if run := executor.run(ref):
+    if ref and (run := executor.run(ref)):
         return run
-    found = registry.find(ref)
+    here = _beginning_with(ref, executor) if ref else None
+    try:
+        found = registry.find(ref)
+    except (BackendError, NotFound):
+        # A run that was never recorded, or whose server is away, is known here all the same.
+        if here is None:
+            raise
+        return here
+    if here is not None and here.id != found.id:
+        raise UserError(
+            f"{ref!r} is the beginning of {here.id} and of {found.id}", hint="type more of it"
+        )
     return executor.run(found.id) or found
+
+
+def _beginning_with(ref: str, executor: Executor) -> Run | None:
+    fits = [r for r in executor.runs() if r.id.startswith(ref) or r.tracking_id.startswith(ref)]
+    if not fits:
+        return None
+    first = min(fits, key=lambda run: len(run.id))
+    # A sweep's children bear its id: the beginning of all of them means the sweep.
+    if all(run is first or run.parent == first.id for run in fits):
+        return first
+    ids = sorted(run.id for run in fits)
+    raise UserError(
+        f"{ref!r} is the beginning of {len(ids)} runs: {', '.join(ids[:5])}",
+        hint="type more of it",
+    )
 
 
 def _children(run: Run, *, executor: Executor, registry: Registry) -> Sequence[Run]:
@@ -88,7 +129,12 @@ def _children(run: Run, *, executor: Executor, registry: Registry) -> Sequence[R
     children = here or (
         [] if run.directory else list(registry.runs(limit=10_000, parent=run.id))
     )
-    return sorted(children, key=lambda child: int(child.id.rpartition(".")[2]))
+    return sorted(children, key=_place)
+
+
+def _place(child: Run) -> tuple[float, str]:
+    number = child.id.rpartition(".")[2]
+    return (int(number) if number.isdecimal() else float("inf"), child.id)
 
 
 def best_of(children: Sequence[Run], best: str) -> str:
@@ -119,5 +165,10 @@ def logs(verb: Logs, *, executor: Executor, registry: Registry) -> Iterator[str]
         return
     content = registry.file(run.tracking_id, "mlops_nb/log.txt")
     if content is None:
-        raise NotFound(f"run {run.id} has no log in the tracking server")
+        raise NotFound(
+            f"run {run.id} has no log in the tracking server",
+            hint="it printed nothing, or its folder is on another machine"
+            if run.state.is_final
+            else "it is on another machine and is recorded when the run ends",
+        )
     yield from content.decode(errors="replace").splitlines(keepends=True)

@@ -37,8 +37,6 @@ def sweep(
         UserError: before anything runs, if one of the sets is wrong.
     """
     notebook, content = read_notebook(verb.notebook)
-    if verb.parallel < 1:
-        raise UserError(f"--parallel {verb.parallel} runs nothing", hint="give 1 or more")
     if verb.best:
         parse_best(verb.best)
     is_secret = {
@@ -73,7 +71,7 @@ def sweep(
             file_parameters={},
             find_credential=find_credential,
             look_up=look_up,
-        )[0]
+        )
         for values in sets
     ]
     sweep_id = new_id(Path(verb.notebook).stem)

@@ -38,7 +38,7 @@ def train(
         UserError: before anything runs, if the request is wrong.
     """
     notebook, content = read_notebook(verb.notebook)
-    spec, gates = prepare(
+    spec = prepare(
         verb,
         notebook,
         settings=settings,
@@ -50,7 +50,7 @@ def train(
         id=new_id(Path(verb.notebook).stem),
         spec=spec,
         project=project,
-        gates=gates,
+        gates=verb.gates,
         register=verb.register,
         deploy=verb.deploy,
         retries=verb.retries,

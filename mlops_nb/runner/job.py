@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -61,7 +62,8 @@ def run_job(job: Job, directory: Path, stop: threading.Event, *, is_resumed: boo
     project = Project.open(Path(job.project))
     before = first_run(job, directory)
     record = Record(before, directory, str)
-    skip_notebook = is_resumed and (before.failure is None or before.failure.step in _AFTER)
+    has_run = before.failure is None or before.failure.step in _AFTER
+    skip_notebook = is_resumed and before.state.is_final and has_run
     failure = None
     try:
         secrets = {name: project.secret(ref) for name, ref in job.spec.secrets.items()}
@@ -112,17 +114,20 @@ class _Attempt:
         self._record = record
         self._secrets = secrets
         self._stop = stop
+        self._module_path: list[str] | None = None
 
     def run(self) -> None:
         """Execute the notebook, again where it failed for no fault of its own."""
         job, record = self._job, self._record
         record.move(RunState.RUNNING)
         registry = self._project.registry
-        code = lineage.code_state(Path(job.spec.notebook).parent, record.redact)
+        code = lineage.code_state(Path(job.spec.notebook), record.redact)
         raw = (self._directory / "notebook.ipynb").read_bytes()
         self._notebook = Notebook.parse(job.spec.notebook, raw)
+        machine = lineage.machine()
         tags = {
             **code.tags(),
+            **{f"mlops_nb.{key}": machine[key] for key in machine if key.startswith("gpu")},
             "mlops_nb.notebook_digest": f"sha256:{self._notebook.fingerprint}",
             "mlops_nb.requested_by": job.requested_by,
         }
@@ -151,7 +156,7 @@ class _Attempt:
             last_line=outcome.last_line,
             ended=datetime.now(UTC),
         )
-        self._keep(code.diff)
+        self._keep(code.diff, machine)
         _record(record, self._directory, registry)
 
     def _execute_until_done(self, registry: Registry) -> Outcome:
@@ -196,6 +201,8 @@ class _Attempt:
         kernel = Kernel(
             spec.kernel or DEFAULT_KERNEL, cwd=Path(spec.notebook).parent, env=environment
         )
+        if kernel.spec.executable != sys.executable:
+            self._module_path = lineage.module_path(kernel.spec.executable)
         with kernel, _MetricWatch(registry, self._record):
             return execute(
                 prepared,
@@ -208,9 +215,10 @@ class _Attempt:
                 stop=self._stop,
             )
 
-    def _keep(self, diff: str) -> None:
-        (self._directory / "requirements.lock.txt").write_text(lineage.environment_lock())
-        (self._directory / "machine.json").write_text(wire.dumps(lineage.machine(), indent=1))
+    def _keep(self, diff: str, machine: Mapping[str, str]) -> None:
+        lock = lineage.environment_lock(self._module_path)
+        (self._directory / "requirements.lock.txt").write_text(lock)
+        (self._directory / "machine.json").write_text(wire.dumps(dict(machine), indent=1))
         if diff:
             (self._directory / "git.diff").write_text(diff)
 
@@ -297,10 +305,13 @@ def _after(job: Job, project: Project, record: Record) -> None:
     step = "gates"
     try:
         # Read now: who mends a gate in mlops.toml and retries is judged by the mended one.
-        gates = (*job.gates, *project.settings.gates.get(job.register, ()))
+        own = project.settings.gates.get(job.register, ())
+        gates = tuple(dict.fromkeys([*job.gates, *own]))
         if gates:
             verdict = project.judge(record.run, gates, job.register)
             record.tell(Judged(run=job.id, time=datetime.now(UTC), verdict=verdict))
+            # A deployment's evidence is read from what is recorded.
+            _settle(record, project.registry)
             if not verdict.passed:
                 return
         if job.register:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mlops_nb import wire
 from mlops_nb.core.events import Event, RunMoved, advance
 from mlops_nb.core.run import Run
+from mlops_nb.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +80,9 @@ def first_run(job: Job, directory: Path) -> Run:
 
     before = directory / "result.before.json"
     if before.exists():
-        return wire.loads(Run, before.read_bytes())
+        # What a full disk left of it tells nothing: then it is a first try.
+        with suppress(UserError):
+            return wire.loads(Run, before.read_bytes())
     secrets = {name: f"secret:{reference}" for name, reference in job.spec.secrets.items()}
     return Run(
         id=job.id,

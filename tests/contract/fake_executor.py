@@ -43,6 +43,7 @@ class FakeExecutor:
             notebook=job.spec.notebook,
             state=RunState.QUEUED,
             parent=job.parent,
+            best=job.best,
             directory=f"memory:{job.id}",
             parameters={
                 **job.spec.parameters,

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from fake_registry import FakeRegistry
+from tracking_server import Server, tracking_server
 
 from mlops_nb.adapters.mlflow import MlflowRegistry
 from mlops_nb.core.data import Dataset
@@ -87,50 +82,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@dataclass
-class Server:
-    uri: str
-    process: subprocess.Popen[bytes]
-
-    def wait(self) -> str:
-        deadline = time.monotonic() + 180
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=5)  # noqa: S310  # our own
-            except OSError:
-                time.sleep(0.3)
-            else:
-                return self.uri
-        raise AssertionError("mlflow server did not start")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[Server]:
     """A tracking server that starts while the other registries are tried."""
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copy(template, folder / "mlflow.db")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    words += ["--port", str(port), "--workers", "1"]
-    words += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    words += ["--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            words,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={
-                **os.environ,
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                "MLFLOW_DISABLE_TELEMETRY": "true",
-            },
-        )
-    yield Server(f"http://127.0.0.1:{port}", process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with tracking_server(tmp_path_factory.mktemp("server"), template) as started:
+        yield started
 
 
 @pytest.fixture(scope="module", params=["fake", "sqlite", "server"])

@@ -71,7 +71,12 @@ def test_what_the_demo_leaves_is_a_project_to_go_on_in(demo: tuple[Shell, str]) 
         ("deploy", 0, 1),
     ]
     assert {d["requested_by"] for d in deployments} == {"Ann Lee <ann@example.com>"}
-    assert deployments[2]["lock"]["run"] == runs[2]["id"]
+    first = deployments[2]["lock"]
+    assert first["run"] == runs[2]["id"]
+    assert first["notebook"] == "credit.ipynb"
+    assert len(first["code_commit"]) == 40
+    assert [name for name, _digest, _uri in first["datasets"]] == ["data"]
+    assert len(first["gates"]) == 4
     assert deployments[0]["reason"] == "complaints about approvals"
     versions = shell.json("models", "credit")["versions"]
     assert [(v["version"], "champion" in v["aliases"]) for v in versions] == [

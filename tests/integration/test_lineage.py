@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlops_nb.adapters.lineage import code_state, environment_lock, machine
+from mlops_nb.adapters.lineage import code_state, environment_lock, machine, module_path
 from mlops_nb.core.lineage import CodeState
 from mlops_nb.redaction import Redactor
 
@@ -102,6 +102,25 @@ def test_a_long_diff_is_cut_between_lines_and_says_so(repository: Path) -> None:
     assert 9_000 < len(state.diff) <= 10_000
     assert state.diff.endswith("\n")
     assert "the diff was cut after 9," in state.note
+
+
+def test_a_notebook_that_git_does_not_know_counts_as_a_change(repository: Path) -> None:
+    notebook = repository / "new.ipynb"
+    notebook.write_text("{}")
+    state = code_state(notebook, str)
+    assert state.is_dirty
+    assert state.path == "new.ipynb"
+    assert "not in Git" in state.note
+
+
+def test_the_commit_says_nothing_of_an_ignored_notebook(repository: Path) -> None:
+    (repository / ".git" / "info" / "exclude").write_text("/scratch/\n")
+    notebook = repository / "scratch" / "a.ipynb"
+    notebook.parent.mkdir()
+    notebook.write_text("{}")
+    state = code_state(notebook, str)
+    assert (state.commit, state.is_dirty) == ("", False)
+    assert "ignored" in state.note
 
 
 def test_a_detached_head_has_a_commit_and_no_branch(repository: Path) -> None:
@@ -226,6 +245,13 @@ def smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     command.write_text(f"#!/bin/sh\n{script}\n")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_another_pythons_packages_can_be_listed() -> None:
+    path = module_path(sys.executable)
+    assert path is not None
+    assert environment_lock(path) == environment_lock()
+    assert module_path("/bin/true") is None
 
 
 def test_the_machine_is_told_with_its_gpus(

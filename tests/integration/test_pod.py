@@ -11,6 +11,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from shell import write_notebook
+from tracking_server import tracking_server
+
+from mlops_nb import wire
+from mlops_nb.core.run import Run, RunSpec, RunState
+from mlops_nb.core.verbs import Job
 
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
@@ -75,6 +81,32 @@ def test_what_a_run_needs_can_be_loaded_in_a_pod(pod: Path) -> None:
     modules.insert(0, "papermill")
     code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
     call(pod, "-c", code, *modules, **POD)
+
+
+def test_a_notebook_runs_in_a_pod_against_a_tracking_server(
+    pod: Path, tmp_path: Path, migrated_store: Path
+) -> None:
+    with tracking_server(tmp_path, migrated_store) as server:
+        notebook = write_notebook(
+            tmp_path / "nb.ipynb",
+            "lr: float = 0.1",
+            "import mlflow\nmlflow.log_metric('score', lr)",
+        )
+        directory = tmp_path / "run"
+        directory.mkdir()
+        shutil.copy(notebook, directory / "notebook.ipynb")
+        spec = RunSpec(notebook=str(notebook), parameters={"lr": 0.5})
+        job = Job(id="nb-1", spec=spec, project=str(tmp_path), gates=("score >= 0.4",))
+        (directory / "job.json").write_text(wire.dumps(job))
+        (tmp_path / "mlops.toml").write_text(f"[tracking]\nuri = '{server.wait()}'\n")
+        home = {"HOME": str(tmp_path), "PATH": os.defpath}
+        call(pod, "-m", "mlops_nb.runner", directory, **home)
+    run = wire.loads(Run, (directory / "result.json").read_text())
+    assert run.state is RunState.SUCCEEDED
+    assert run.metrics == {"score": 0.5}
+    assert run.verdict is not None
+    assert run.verdict.passed
+    assert run.url.startswith(server.uri)
 
 
 def test_a_literal_credential_is_found_in_a_pod(pod: Path) -> None:

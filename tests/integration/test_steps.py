@@ -11,17 +11,17 @@ from shell import Shell, write_notebook
 if TYPE_CHECKING:
     from pathlib import Path
 
-MODEL = (
-    "score: float = 0.8\nmark: str = 'executed'",
-    "import mlflow, pathlib\n"
-    "path = pathlib.Path(mark)\n"
-    "path.write_text(path.read_text() + 'x' if path.exists() else 'x')\n"
-    "class Constant(mlflow.pyfunc.PythonModel):\n"
-    "    def predict(self, context, model_input, params=None):\n"
-    "        return [1] * len(model_input)\n"
-    "mlflow.log_metric('score', score)\n"
-    "mlflow.pyfunc.log_model(name='m', python_model=Constant(), pip_requirements=[])",
-)
+DECLARED = "score: float = 0.8\nmark: str = 'executed'"
+MODEL = """
+import mlflow, pathlib
+path = pathlib.Path(mark)
+path.write_text(path.read_text() + 'x' if path.exists() else 'x')
+class Constant(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return [1] * len(model_input)
+mlflow.log_metric('score', score)
+mlflow.pyfunc.log_model(name='m', python_model=Constant(), pip_requirements=[])
+"""
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def shell(tmp_path: Path, migrated_store: Path) -> Shell:
     (tmp_path / ".mlops").mkdir()
     (tmp_path / ".mlops" / "mlflow.db").write_bytes(migrated_store.read_bytes())
     shell = Shell(tmp_path)
-    write_notebook(tmp_path / "nb.ipynb", *MODEL)
+    write_notebook(tmp_path / "nb.ipynb", DECLARED, MODEL)
     return shell
 
 

@@ -13,7 +13,7 @@ def read(text: str) -> Settings:
 def test_an_empty_file_gives_the_defaults() -> None:
     settings = read("")
     assert settings.name == "churn"
-    assert settings.tracking_uri == "sqlite:///.mlops/mlflow.db"
+    assert settings.tracking_uri == ""
     assert not settings.environments
 
 
@@ -33,7 +33,7 @@ def test_every_commented_choice_of_the_template_can_be_uncommented() -> None:
     text = template("churn", "g.git", "i@sha256:" + "0" * 64)
     lines = [
         line.removeprefix("# ") if line.startswith(("# kernel", "# timeout", "# cell", "# mem",
-                                                    "# [models", "# gates")) else line
+                                                    "# [models", "# gates", "# uri")) else line
         for line in text.splitlines()
     ]  # fmt: skip
     settings = read("\n".join(lines))
@@ -41,6 +41,7 @@ def test_every_commented_choice_of_the_template_can_be_uncommented() -> None:
     assert settings.limits.cell_timeout == 1800
     assert settings.limits.memory == 8 * 1024**3
     assert settings.kernel == "python3"
+    assert settings.tracking_uri == "https://mlflow.example.com"
     assert len(settings.gates["churn"]) == 3
     assert settings.environment("prod").gates == ("accuracy >= 0.95",)
 

@@ -1,16 +1,10 @@
-"""Domain values as text for terminals and as HTML for notebooks.
-
-The HTML uses only what notebooks keep when they are not trusted: no scripts, no style sheets.
-"""
+"""Domain values as plain text."""
 
 from __future__ import annotations
 
-import io
 import json
-import shutil
 from datetime import datetime
 from functools import singledispatch
-from html import escape
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.delivery import Deployed, Deployment, Merged
@@ -37,63 +31,25 @@ from mlops_nb.core.results import (
     SweepResult,
 )
 from mlops_nb.core.run import Run, RunState
+from mlops_nb.display.tables import table, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from mlops_nb.core.events import Event
 
-_NARROWEST = 100
-_MARKS = {
+MARKS = {
     RunState.QUEUED: "…",
     RunState.RUNNING: "▶",
     RunState.SUCCEEDED: "✔",
     RunState.FAILED: "✘",
     RunState.CANCELLED: "■",
 }
-_OUTCOMES = {
+OUTCOMES = {
     Outcome.PASSED: "✔ passed",
     Outcome.FAILED: "✘ failed",
     Outcome.SKIPPED: "– skipped",
 }
-_COLOURS = {
-    RunState.SUCCEEDED: "#1a7f37",
-    RunState.FAILED: "#cf222e",
-    RunState.CANCELLED: "#9a6700",
-}
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Give a plain-text table; cells that are too long are folded, never cut."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in headings:
-        drawn.add_column(heading, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    out = io.StringIO()
-    Console(
-        file=out,
-        width=max(_NARROWEST, shutil.get_terminal_size((_NARROWEST, 24)).columns),
-        color_system=None,
-        emoji=False,
-        markup=False,
-    ).print(drawn)
-    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
-
-
-def html_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Give an HTML table; headings and cells are text."""
-    head = "".join(f"<th style='text-align:left'>{escape(h)}</th>" for h in headings)
-    body = "".join(
-        "<tr>" + "".join(f"<td style='text-align:left'>{escape(c)}</td>" for c in row) + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def number(value: float | None) -> str:
@@ -106,14 +62,16 @@ def when(time: datetime | None) -> str:
     return time.astimezone().strftime("%Y-%m-%d %H:%M") if time else "–"
 
 
-def _took(run: Run) -> str:
+def took(run: Run) -> str:
+    """Give how long a run took, or has been going on."""
     if run.started is None:
         return "–"
     end = run.ended or datetime.now(run.started.tzinfo)
     return format_duration((end - run.started).total_seconds())
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """Give a parameter's value as a person would write it."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
@@ -122,7 +80,7 @@ def line(event: Event) -> str:
     match event:
         case RunMoved():
             why = f": {event.failure.reason}" if event.failure else ""
-            return f"{_MARKS[event.state]} {event.run} {event.state}{why}"
+            return f"{MARKS[event.state]} {event.run} {event.state}{why}"
         case Progress():
             last = f"  {event.last_line[:60]}" if event.last_line else ""
             memory = f"  {format_size(event.memory)}" if event.memory else ""
@@ -150,16 +108,11 @@ def text(value: object) -> str:
     return str(value)
 
 
-@singledispatch
-def html(value: object) -> str:
-    """Give a verb's result as HTML; without a better form, its plain text."""
-    return f"<pre>{escape(text(value))}</pre>"
+GATE_HEADINGS = ("gate", "value", "95 % interval", "threshold", "n", "result", "why")
 
 
-_GATE_HEADINGS = ("gate", "value", "95 % interval", "threshold", "n", "result", "why")
-
-
-def _gate_rows(verdict: Verdict) -> list[tuple[str, ...]]:
+def gate_rows(verdict: Verdict) -> list[tuple[str, ...]]:
+    """Give one row a gate."""
     return [
         (
             check.gate,
@@ -167,7 +120,7 @@ def _gate_rows(verdict: Verdict) -> list[tuple[str, ...]]:
             "–" if check.low is None else f"{number(check.low)} … {number(check.high)}",
             number(check.threshold) + (f" ({check.baseline})" if check.baseline else ""),
             str(check.n) if check.n else "–",
-            _OUTCOMES[check.outcome],
+            OUTCOMES[check.outcome],
             ""
             if check.outcome is Outcome.PASSED and check.threshold is not None
             else check.reason,
@@ -176,14 +129,21 @@ def _gate_rows(verdict: Verdict) -> list[tuple[str, ...]]:
     ]
 
 
+def _gates(verdict: Verdict, indent: str = "") -> str:
+    """Give the gates as a table, and below it why those that did not pass did not."""
+    rows = gate_rows(verdict)
+    said = [table(GATE_HEADINGS[:-1], [row[:-1] for row in rows], indent=indent)]
+    for check, row in zip(verdict.checks, rows, strict=True):
+        if why := row[-1]:
+            mark = OUTCOMES[check.outcome][0]
+            first = f"{indent}{mark} {check.gate}: "
+            said.append(wrap(why, first=first, indent=f"{indent}    "))
+    return "\n".join(said)
+
+
 @text.register
 def _(value: Verdict) -> str:
-    return table(_GATE_HEADINGS, _gate_rows(value))
-
-
-@html.register
-def _(value: Verdict) -> str:
-    return html_table(_GATE_HEADINGS, _gate_rows(value))
+    return _gates(value)
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -191,10 +151,10 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     datasets = "; ".join(f"{d.name} = {d.uri} ({d.digest[:19]}…)" for d in run.datasets)
     facts = [
         ("notebook", run.notebook),
-        ("started", f"{when(run.started)}, took {_took(run)}" if run.started else ""),
+        ("started", f"{when(run.started)}, took {took(run)}" if run.started else ""),
         ("cells", cells),
         ("peak memory", format_size(run.peak_memory) if run.peak_memory else ""),
-        ("parameters", ", ".join(f"{k}={_cell(v)}" for k, v in run.parameters.items())),
+        ("parameters", ", ".join(f"{k}={cell(v)}" for k, v in run.parameters.items())),
         ("data", datasets),
         ("metrics", ", ".join(f"{k} {number(v)}" for k, v in sorted(run.metrics.items()))),
         ("model", run.model),
@@ -209,58 +169,33 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 @text.register
 def _(value: Run) -> str:
-    lines = [f"{_MARKS[value.state]} {value.id} {value.state}"]
+    lines = [f"{MARKS[value.state]} {value.id} {value.state}"]
     if value.failure:
         lines.append(f"  {value.failure.reason}")
         if value.failure.hint:
             lines.append(f"  → {value.failure.hint}")
-    lines += [f"  {name:<12} {fact}" for name, fact in _facts(value)]
+    for name, fact in _facts(value):
+        first = f"  {name:<12} "
+        may_fold = name in {"parameters", "data", "metrics"}
+        lines.append(wrap(fact, first=first, indent=" " * 15) if may_fold else first + fact)
     if value.verdict:
-        lines += ["", *(f"  {row}" for row in text(value.verdict).splitlines())]
+        lines += ["", _gates(value.verdict, "  ")]
     return "\n".join(lines)
 
 
-@html.register
-def _(value: Run) -> str:
-    colour = _COLOURS.get(value.state, "inherit")
-    state = f"<b style='color:{colour}'>{_MARKS[value.state]} {value.state}</b>"
-    parts = [f"<div>{state} <b>{escape(value.id)}</b></div>"]
-    if not value.state.is_final and value.cells:
-        now = min(value.cells_done + 1, value.cells)
-        bar = f"<progress value='{value.cells_done}' max='{value.cells}'></progress>"
-        parts.append(f"<div>{bar} cell {now} of {value.cells}, {_took(value)}</div>")
-    if value.failure:
-        hint = f"<div>→ {escape(value.failure.hint)}</div>" if value.failure.hint else ""
-        parts.append(f"<div style='color:#cf222e'>{escape(value.failure.reason)}</div>{hint}")
-    rows = "".join(
-        f"<tr><td style='text-align:left'>{escape(name)}</td>"
-        f"<td style='text-align:left'>{_link(fact)}</td></tr>"
-        for name, fact in _facts(value)
-    )
-    parts.append(f"<table><tbody>{rows}</tbody></table>")
-    if value.verdict:
-        parts.append(html(value.verdict))
-    return "".join(parts)
+RUN_HEADINGS = ("run", "state", "notebook", "started", "took", "metrics", "gates", "model")
 
 
-def _link(fact: str) -> str:
-    if fact.startswith(("http://", "https://")):
-        return f"<a href='{escape(fact, quote=True)}'>{escape(fact)}</a>"
-    return escape(fact)
-
-
-_RUN_HEADINGS = ("run", "state", "notebook", "started", "took", "metrics", "gates", "model")
-
-
-def _run_row(run: Run) -> tuple[str, ...]:
+def run_row(run: Run) -> tuple[str, ...]:
+    """Give a run as a row of a list."""
     gates = "" if run.verdict is None else ("passed" if run.verdict.passed else "refused")
-    metrics = " ".join(f"{k}={number(v)}" for k, v in sorted(run.metrics.items())[:3])
+    metrics = ", ".join(f"{k} {number(v)}" for k, v in sorted(run.metrics.items())[:3])
     return (
         run.id,
-        f"{_MARKS[run.state]} {run.state}",
+        f"{MARKS[run.state]} {run.state}",
         run.notebook.rpartition("/")[2],
         when(run.started),
-        _took(run),
+        took(run),
         metrics,
         gates,
         run.model,
@@ -271,73 +206,72 @@ def _run_row(run: Run) -> tuple[str, ...]:
 def _(value: RunList) -> str:
     if not value.runs:
         return "no runs; start one: mlops train NOTEBOOK"
-    return table(_RUN_HEADINGS, [_run_row(run) for run in value.runs])
+    rows = [run_row(run) for run in value.runs]
+    if all(row[0].startswith(row[2].removesuffix(".ipynb").lower()) for row in rows):
+        # The ids tell the notebooks.
+        rows = [(*row[:2], "", *row[3:]) for row in rows]
+    return table(RUN_HEADINGS, rows)
 
 
-@html.register
-def _(value: RunList) -> str:
-    if not value.runs:
-        return "<div>no runs; start one: <code>%mlops train NOTEBOOK</code></div>"
-    return html_table(_RUN_HEADINGS, [_run_row(run) for run in value.runs])
-
-
-def _side_by_side(runs: Sequence[Run], best: str = "") -> tuple[list[str], list[list[str]]]:
+def side_by_side(runs: Sequence[Run], best: str = "") -> tuple[list[str], list[list[str]]]:
     """Give one row a run: parameters that differ, then metrics."""
     names = list(dict.fromkeys(name for run in runs for name in run.parameters))
     differing = [
-        n for n in names if len({_cell(run.parameters.get(n)) for run in runs}) > 1
+        n for n in names if len({cell(run.parameters.get(n)) for run in runs}) > 1
     ] or (names if len(runs) == 1 else [])
     metrics = sorted({name for run in runs for name in run.metrics})
+    notebooks = {run.notebook for run in runs}
     rows = [
         [
             run.id + (" ★" if run.id == best else ""),
-            f"{_MARKS[run.state]} {run.state}",
-            *(_cell(run.parameters[n]) if n in run.parameters else "" for n in differing),
+            f"{MARKS[run.state]} {run.state}",
+            *([run.notebook.rpartition("/")[2]] if len(notebooks) > 1 else []),
+            *(cell(run.parameters[n]) if n in run.parameters else "" for n in differing),
             *(number(run.metrics.get(m)) for m in metrics),
         ]
         for run in runs
     ]
-    return ["run", "state", *differing, *metrics], rows
+    notebook = ["notebook"] if len(notebooks) > 1 else []
+    return ["run", "state", *notebook, *differing, *metrics], rows
 
 
 @text.register
 def _(value: Comparison) -> str:
-    return table(*_side_by_side(value.runs))
-
-
-@html.register
-def _(value: Comparison) -> str:
-    return html_table(*_side_by_side(value.runs))
+    return table(*side_by_side(value.runs))
 
 
 @text.register
 def _(value: SweepResult) -> str:
-    shown = table(*_side_by_side(value.children, value.best))
-    return f"{text(value.run)}\n\n{shown}" + (f"\n★ best: {value.best}" if value.best else "")
+    lines = [text(value.run), "", table(*side_by_side(value.children, value.best))]
+    lines += [
+        wrap(child.failure.reason, first=f"✘ {child.id}: ", indent="    ")
+        for child in value.children
+        if child.failure
+    ]
+    if value.best:
+        lines.append(f"★ best: {value.best}")
+    return "\n".join(lines)
 
 
-@html.register
-def _(value: SweepResult) -> str:
-    return html(value.run) + html_table(*_side_by_side(value.children, value.best))
+PARAMETER_HEADINGS = ("parameter", "type", "default", "choices", "help")
 
 
-_PARAMETER_HEADINGS = ("parameter", "type", "default", "choices", "help")
-
-
-def _parameter_rows(notebook: Notebook) -> list[tuple[str, ...]]:
+def parameter_rows(notebook: Notebook) -> list[tuple[str, ...]]:
+    """Give one row a parameter."""
     return [
         (
             p.name,
-            p.type or "?",
+            "one of" if p.choices else p.type or "?",
             p.default_text,
-            ", ".join(_cell(choice) for choice in p.choices),
+            ", ".join(cell(choice) for choice in p.choices),
             p.help,
         )
         for p in notebook.parameters
     ]
 
 
-def _source(notebook: Notebook) -> str:
+def source_of_parameters(notebook: Notebook) -> str:
+    """Say which cell a notebook's parameters are from."""
     if notebook.parameters_cell is None:
         return "no parameters: tag the cell that sets them `parameters`"
     tagged = (
@@ -348,34 +282,31 @@ def _source(notebook: Notebook) -> str:
 
 @text.register
 def _(value: Notebook) -> str:
-    head = f"{value.path}: {value.cells} code cells, {_source(value)}"
+    head = f"{value.path}: {value.cells} code cells, {source_of_parameters(value)}"
     if not value.parameters:
         return head
-    return f"{head}\n\n{table(_PARAMETER_HEADINGS, _parameter_rows(value))}"
+    return f"{head}\n\n{table(PARAMETER_HEADINGS, parameter_rows(value))}"
 
 
-@html.register
-def _(value: Notebook) -> str:
-    head = (
-        f"<div>{escape(value.path)}: {value.cells} code cells, {escape(_source(value))}</div>"
-    )
-    if not value.parameters:
-        return head
-    return head + html_table(_PARAMETER_HEADINGS, _parameter_rows(value))
+PROBE_HEADINGS = ("", "part", "what was found", "took")
 
 
-@text.register
-def _(value: Diagnosis) -> str:
-    rows = [
+def probe_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
+    """Give one row a part that was tried."""
+    return [
         (
             "✔" if probe.ok else "✘",
             probe.name,
             probe.detail + (f"\n→ {probe.hint}" if probe.hint else ""),
             f"{probe.seconds:.1f} s",
         )
-        for probe in value.probes
+        for probe in diagnosis.probes
     ]
-    return table(("", "part", "what was found", "took"), rows)
+
+
+@text.register
+def _(value: Diagnosis) -> str:
+    return table(PROBE_HEADINGS, probe_rows(value))
 
 
 @text.register
@@ -393,10 +324,11 @@ def _(value: Initialized) -> str:
     )
 
 
-_MODEL_HEADINGS = ("model", "aliases", "flavor", "run", "registered", "digest")
+MODEL_HEADINGS = ("model", "aliases", "flavor", "run", "registered", "digest")
 
 
-def _model_rows(versions: Sequence[ModelVersion]) -> list[tuple[str, ...]]:
+def model_rows(versions: Sequence[ModelVersion]) -> list[tuple[str, ...]]:
+    """Give one row a version."""
     return [
         (
             str(v),
@@ -412,39 +344,29 @@ def _model_rows(versions: Sequence[ModelVersion]) -> list[tuple[str, ...]]:
 
 @text.register
 def _(value: ModelVersion) -> str:
-    return table(_MODEL_HEADINGS, _model_rows([value]))
-
-
-@html.register
-def _(value: ModelVersion) -> str:
-    return html_table(_MODEL_HEADINGS, _model_rows([value]))
+    return table(MODEL_HEADINGS, model_rows([value]))
 
 
 @text.register
 def _(value: ModelList) -> str:
     if not value.versions:
         return "no models; register one: mlops register RUN --name NAME"
-    return table(_MODEL_HEADINGS, _model_rows(value.versions))
-
-
-@html.register
-def _(value: ModelList) -> str:
-    return html_table(_MODEL_HEADINGS, _model_rows(value.versions))
+    return table(MODEL_HEADINGS, model_rows(value.versions))
 
 
 @text.register
 def _(value: DeploymentHistory) -> str:
     if not value.deployments:
         return "nothing was deployed yet; propose something: mlops deploy MODEL --to ENV"
-    return table(_DEPLOYED_HEADINGS, _deployed_rows(value.deployments))
+    rows = deployed_rows(value.deployments)
+    said = [table(DEPLOYED_HEADINGS[:-1], [row[:-1] for row in rows])]
+    for deployed, row in zip(value.deployments, rows, strict=True):
+        if why := row[-1]:
+            said.append(wrap(why, first=f"{deployed.commit[:8]} {row[2]}: ", indent="    "))
+    return "\n".join(said)
 
 
-@html.register
-def _(value: DeploymentHistory) -> str:
-    return html_table(_DEPLOYED_HEADINGS, _deployed_rows(value.deployments))
-
-
-_DEPLOYED_HEADINGS = (
+DEPLOYED_HEADINGS = (
     "when",
     "env",
     "what",
@@ -454,27 +376,34 @@ _DEPLOYED_HEADINGS = (
     "data",
     "PR",
     "commit",
+    "why",
 )
 
 
-def _deployed_rows(deployed: Sequence[Deployed]) -> list[tuple[str, ...]]:
+def deployed_rows(deployed: Sequence[Deployed]) -> list[tuple[str, ...]]:
+    """Give one row a deployment."""
     return [
         (
             when(d.when),
             d.environment,
-            f"{d.action} {d.model} {d.previous or '–'} → {d.version or '–'}"
-            + (f" ({d.reason})" if d.reason else ""),
-            d.requested_by,
-            d.merged_by,
+            f"{d.action} {d.model} {d.previous or '–'} → {d.version or '–'}",
+            _name(d.requested_by),
+            _name(d.merged_by),
             d.lock.run if d.lock else "",
             "; ".join(f"{name} {digest[:14]}" for name, digest, _uri in d.lock.datasets)
             if d.lock
             else "",
             f"#{d.pull_request}" if d.pull_request else "",
-            d.commit[:10],
+            d.commit[:8],
+            d.reason,
         )
         for d in deployed
     ]
+
+
+def _name(person: str) -> str:
+    """Give the name of `Name <mail>`; the mail is in Git and in the JSON."""
+    return person.partition(" <")[0]
 
 
 @text.register

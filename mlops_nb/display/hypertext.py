@@ -1,0 +1,285 @@
+"""Domain values as HTML for notebooks.
+
+It uses only what notebooks keep when they are not trusted, no scripts and no style sheets, and
+colours that can be read on white and on black.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import singledispatch
+from html import escape
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from mlops_nb.core.delivery import Deployment
+from mlops_nb.core.gate import Outcome, Verdict
+from mlops_nb.core.model import ModelVersion
+from mlops_nb.core.notebook import Notebook
+from mlops_nb.core.quantity import format_size
+from mlops_nb.core.results import (
+    Comparison,
+    DeploymentHistory,
+    Diagnosis,
+    ModelList,
+    RunList,
+    SweepResult,
+)
+from mlops_nb.core.run import Failure, Run, RunState
+from mlops_nb.display import plain
+from mlops_nb.display.plain import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_GREEN, _RED, _AMBER, _BLUE, _GREY = "#25883d", "#d93843", "#a06a00", "#2174dd", "#787878"
+_COLOURS = {
+    RunState.QUEUED: _GREY,
+    RunState.RUNNING: _BLUE,
+    RunState.SUCCEEDED: _GREEN,
+    RunState.FAILED: _RED,
+    RunState.CANCELLED: _AMBER,
+}
+# A view is sent again and again: a run that logs thousands of metrics must not fill the page.
+_MOST_NAMES = 24
+_LONGEST_LINE = 160
+_LONGEST_UNWRAPPED = 24
+_LONGEST_TRACEBACK = 6_000
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@singledispatch
+def html(value: object) -> str:
+    """Give a verb's result as HTML; without a better form, its plain text."""
+    return _pre(text(value))
+
+
+def _coloured(colour: str, said: str) -> str:
+    return f"<span style='color:{colour}'>{escape(said)}</span>"
+
+
+def _pre(said: str) -> str:
+    return f"<pre style='white-space:pre-wrap'>{escape(said)}</pre>"
+
+
+def _folded(summary: str, content: str, *, is_open: bool = False) -> str:
+    opened = " open" if is_open else ""
+    return f"<details{opened}><summary>{escape(summary)}</summary>{content}</details>"
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Give a table; headings and cells are text."""
+    style = "text-align:left;white-space:nowrap"
+    head = "".join(f"<th style='{style}'>{escape(h)}</th>" for h in headings)
+    return (
+        f"<table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(_row(map(_cell, row)) for row in rows)}</tbody></table>"
+    )
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _cell(said: str) -> str:
+    """Give a cell; a mark at its beginning gives it the mark's colour."""
+    colours = {"✔": _GREEN, "✘": _RED, "■": _AMBER, "▶": _BLUE, "–": _GREY, "…": _GREY}
+    colour = colours.get(said[:1])
+    shown = escape(said).replace("\n", "<br>")
+    if colour:
+        shown = f"<span style='color:{colour}'>{shown}</span>"
+    # Numbers and states stay whole; reasons and lists are wrapped.
+    wrap = "nowrap" if len(said) <= _LONGEST_UNWRAPPED else "normal;max-width:32em"
+    return f"<td style='text-align:left;vertical-align:top;white-space:{wrap}'>{shown}</td>"
+
+
+def _link(address: str, label: str = "") -> str:
+    shown = escape(label or address)
+    if address.startswith(("http://", "https://")):
+        return f"<a href='{escape(address)}' target='_blank'>{shown}</a>"
+    return shown
+
+
+@html.register
+def _(value: Verdict) -> str:
+    passed = sum(check.outcome is Outcome.PASSED for check in value.checks)
+    if value.passed:
+        said = _coloured(_GREEN, f"✔ all {passed} gates passed" if passed > 1 else "✔ passed")
+    else:
+        said = _coloured(_RED, f"✘ {passed} of {len(value.checks)} gates passed")
+    return f"<div><b>{said}</b></div>{_table(plain.GATE_HEADINGS, plain.gate_rows(value))}"
+
+
+@html.register
+def _(value: Run) -> str:
+    return _card(value, "cell")
+
+
+def _card(run: Run, what: str) -> str:
+    parts = [_title(run)]
+    if not run.state.is_final:
+        parts += [_progress(run, what), _last_line(run)]
+    if run.failure:
+        parts.append(_failure(run.failure))
+    parts += [_parameters(run.parameters), _metrics(run.metrics)]
+    if run.verdict:
+        parts.append(html(run.verdict))
+    parts.append(_outcome(run))
+    # Drawn again it would close under the reader's hand, so a run in progress has no such part.
+    if run.state.is_final:
+        parts.append(_details(run))
+    return f"<div>{''.join(parts)}</div>"
+
+
+def _title(run: Run) -> str:
+    mark = f"{plain.MARKS[run.state]} {run.state}"
+    about = [run.notebook.rpartition("/")[2], plain.took(run) if run.started else ""]
+    grey = _coloured(_GREY, "".join(f" · {word}" for word in about if word))
+    state = f"<b style='color:{_COLOURS[run.state]}'>{escape(mark)}</b>"
+    return f"<div>{state} <b>{_link(run.url, run.id)}</b>{grey}</div>"
+
+
+def _progress(run: Run, what: str) -> str:
+    if not run.cells:
+        # Without a value the bar moves to and fro: nobody knows yet how long it takes.
+        bar = "<progress style='width:20em'></progress>"
+        return f"<div>{bar} {_coloured(_GREY, 'starting')}</div>"
+    now = min(run.cells_done + 1, run.cells)
+    memory = f" · {format_size(run.peak_memory)}" if run.peak_memory else ""
+    bar = f"<progress style='width:20em' value='{run.cells_done}' max='{run.cells}'></progress>"
+    return f"<div>{bar} {what} {now} of {run.cells}{_coloured(_GREY, memory)}</div>"
+
+
+def _last_line(run: Run) -> str:
+    line = run.last_line.strip()
+    if not line:
+        return ""
+    shown = line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
+    return f"<div><code>{escape(shown)}</code></div>"
+
+
+def _failure(failure: Failure) -> str:
+    reason = f"<div style='color:{_RED}'>{escape(failure.reason)}</div>"
+    hint = f"<div>→ {escape(failure.hint)}</div>" if failure.hint else ""
+    return reason + hint
+
+
+def _names(pairs: Iterable[tuple[str, str]], count: int) -> str:
+    shown = " &nbsp; ".join(
+        f"{_coloured(_GREY, name)} {value}" for name, value in islice(pairs, _MOST_NAMES)
+    )
+    more = f" {_coloured(_GREY, f'and {count - _MOST_NAMES} more')}"
+    return f"<div>{shown}{more if count > _MOST_NAMES else ''}</div>" if shown else ""
+
+
+def _parameters(parameters: Mapping[str, object]) -> str:
+    pairs = ((name, plain.cell(value)) for name, value in parameters.items())
+    return _names(
+        ((name, escape(value[:_LONGEST_LINE])) for name, value in pairs), len(parameters)
+    )
+
+
+def _metrics(metrics: Mapping[str, float]) -> str:
+    pairs = ((name, f"<b>{plain.number(value)}</b>") for name, value in sorted(metrics.items()))
+    return _names(pairs, len(metrics))
+
+
+def _outcome(run: Run) -> str:
+    said = []
+    if run.model:
+        said.append(f"model <b>{escape(run.model)}</b>")
+    if run.pull_request:
+        merge = f"%mlops merge {run.pull_request}"
+        said.append(f"pull request <b>#{run.pull_request}</b> → <code>{merge}</code>")
+    elif run.model:
+        said.append(f"→ <code>%mlops deploy {escape(run.model)} --to ENV</code>")
+    return f"<div>{' &nbsp; '.join(said)}</div>" if said else ""
+
+
+def _details(run: Run) -> str:
+    facts = [
+        ("notebook", run.notebook),
+        ("started", plain.when(run.started)),
+        ("cells", f"{run.cells_done} of {run.cells}" if run.cells else ""),
+        ("peak memory", format_size(run.peak_memory) if run.peak_memory else ""),
+        *((f"data {d.name}", f"{d.uri} ({d.digest})") for d in run.datasets),
+        ("MLflow run", run.tracking_id),
+        ("folder", run.directory),
+    ]
+    rows = "".join(_row((_cell(name), _cell(value))) for name, value in facts if value)
+    content = f"<table><tbody>{rows}</tbody></table>"
+    if run.failure and run.failure.traceback:
+        traceback = _ANSI.sub("", run.failure.traceback)
+        content += _pre(traceback[-_LONGEST_TRACEBACK:])
+    return _folded("details", content)
+
+
+@html.register
+def _(value: SweepResult) -> str:
+    best = f"<div>★ best: <b>{escape(value.best)}</b></div>" if value.best else ""
+    rows = plain.side_by_side(value.children, value.best)
+    return f"<div>{_card(value.run, 'run')}{best}{_table(*rows)}</div>"
+
+
+@html.register
+def _(value: Comparison) -> str:
+    return _table(*plain.side_by_side(value.runs))
+
+
+@html.register
+def _(value: RunList) -> str:
+    if not value.runs:
+        return "<div>no runs; start one: <code>%mlops train NOTEBOOK</code></div>"
+    return _table(plain.RUN_HEADINGS, [plain.run_row(run) for run in value.runs])
+
+
+@html.register
+def _(value: Notebook) -> str:
+    head = f"{value.path}: {value.cells} code cells, {plain.source_of_parameters(value)}"
+    if not value.parameters:
+        return f"<div>{escape(head)}</div>"
+    rows = plain.parameter_rows(value)
+    return f"<div>{escape(head)}</div>{_table(plain.PARAMETER_HEADINGS, rows)}"
+
+
+@html.register
+def _(value: Diagnosis) -> str:
+    return _table(plain.PROBE_HEADINGS, plain.probe_rows(value))
+
+
+@html.register
+def _(value: ModelVersion) -> str:
+    return _table(plain.MODEL_HEADINGS, plain.model_rows([value]))
+
+
+@html.register
+def _(value: ModelList) -> str:
+    if not value.versions:
+        return (
+            "<div>no models; register one: <code>%mlops register RUN --name NAME</code></div>"
+        )
+    return _table(plain.MODEL_HEADINGS, plain.model_rows(value.versions))
+
+
+@html.register
+def _(value: DeploymentHistory) -> str:
+    if not value.deployments:
+        return (
+            "<div>nothing was deployed yet; propose something: "
+            "<code>%mlops deploy MODEL --to ENV</code></div>"
+        )
+    return _table(plain.DEPLOYED_HEADINGS, plain.deployed_rows(value.deployments))
+
+
+@html.register
+def _(value: Deployment) -> str:
+    pull = value.pull_request
+    if value.is_noop or pull is None:
+        return _pre(text(value))
+    how = "opened" if pull.is_new else ("updated" if pull.is_changed else "is open already")
+    title = _coloured(_GREEN, f"✔ pull request #{pull.number} {how}")
+    return (
+        f"<div><b>{title}</b> {_link(pull.url, pull.title)}</div>"
+        f"{_folded('what reviewers read', _pre(value.body), is_open=True)}"
+        f"<div>→ <code>%mlops merge {pull.number}</code></div>"
+    )

@@ -1,0 +1,95 @@
+"""What the README says is done as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from kernels import Kernel
+from shell import Shell
+
+from mlops_nb.core.verbs import Verb
+from mlops_nb.grammar import Help, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def text() -> str:
+    return README.read_text(encoding="utf-8")
+
+
+def section(heading: str) -> str:
+    _, _, after = text().partition(f"\n## {heading}")
+    return after.partition("\n## ")[0]
+
+
+def tour() -> list[str]:
+    """Give the tour's cells, and the Python program that does the same."""
+    return [code for kind, code in FENCE.findall(section("A tour")) if kind == "python"]
+
+
+def verbs() -> Iterator[tuple[str, str]]:
+    """Give every verb of the grammar with its sentence."""
+    for class_ in Verb.__args__:
+        (name,) = (str(f.default) for f in fields(class_) if f.name == "verb")
+        with pytest.raises(Help) as help_:
+            parse(f"{name} --help")
+        sentence = str(help_.value).split("\n\n")[1].replace("\n", " ")
+        yield name, sentence[0].lower() + sentence[1:].rstrip(".")
+
+
+def verb_table() -> str:
+    return "".join(f"| `{name}` | {sentence} |\n" for name, sentence in verbs())
+
+
+def test_the_table_of_verbs_is_the_grammar(request: pytest.FixtureRequest) -> None:
+    start, end = "<!-- verbs -->\n", "<!-- /verbs -->"
+    before, _, rest = text().partition(start)
+    written, _, after = rest.partition(end)
+    if request.config.getoption("--update-golden"):
+        README.write_text(f"{before}{start}{verb_table()}{end}{after}", encoding="utf-8")
+        written = verb_table()
+    assert written == verb_table()
+
+
+def test_every_line_is_one_that_the_grammar_reads() -> None:
+    typed = re.findall(r"^ *(?:\$ |%)?mlops (.+)$", text(), re.MULTILINE)
+    quoted = re.findall(r"`%?mlops ([^`]+)`", text())
+    lines = [line for line in typed + quoted if not re.fullmatch(r"VERB .*", line)]
+    assert len(lines) > 8
+    for line in lines:
+        with suppress(Help):
+            parse(line.replace("…", ""))
+
+
+def test_the_tour_works_as_printed(tmp_path: Path, migrated_store: Path) -> None:
+    (tmp_path / ".mlops").mkdir()
+    (tmp_path / ".mlops" / "mlflow.db").write_bytes(migrated_store.read_bytes())
+    shutil.copy(ROOT / "examples" / "credit.ipynb", tmp_path)
+    with Kernel(tmp_path, Shell(tmp_path).env) as kernel:
+        said = []
+        for code in tour():
+            cell = kernel.run(code)
+            assert not cell.error, f"{code}\n{cell.error}"
+            said.append(cell.printed + cell.result + "".join(
+                m["content"]["data"]["text/plain"]
+                for m in cell.of("display_data", "update_display_data")[-1:]
+            ))  # fmt: skip
+    init, inspected, trained, deployed, merged, history, by_python = said
+    assert "is a project" in init
+    assert "n_estimators" in inspected
+    assert "credit/1" in trained
+    assert "pull request #1" in deployed
+    assert "credit in prod is now version 1" in merged
+    assert "Ann Lee" in history
+    assert 0.65 <= float(by_python) < 1
