@@ -203,32 +203,35 @@ class Project:
         return uri
 
     @property
-    def state_folder(self) -> Path:
-        """The project's own folder for runs and local stores; Git ignores it."""
-        folder = self.folder / ".mlops"
-        if not folder.exists():
-            try:
-                folder.mkdir(parents=True)
-                (folder / ".gitignore").write_text("*\n")
-            except OSError as error:
-                raise UserError(
-                    f"{folder} cannot be made: {error.strerror}",
-                    hint="go to a folder you may write to, or one below an mlops.toml",
-                ) from error
-        return folder
+    def _state_folder(self) -> Path:
+        """The project's own folder for runs and local stores."""
+        return self.folder / ".mlops"
+
+    def _make_state_folder(self) -> None:
+        """Make the project's own folder one that Git ignores."""
+        ignore = self._state_folder / ".gitignore"
+        try:
+            self._state_folder.mkdir(parents=True, exist_ok=True)
+            if not ignore.exists():
+                ignore.write_text("*\n")
+        except OSError as error:
+            raise UserError(
+                f"{self._state_folder} cannot be made: {error.strerror}",
+                hint="go to a folder you may write to, or one below an mlops.toml",
+            ) from None
 
     @cached_property
     def executor(self) -> Executor:
         """The executor of the settings."""
         adapter: Executor = _adapter("executor", self.settings.executor)(
-            self.state_folder / "runs"
+            self._state_folder / "runs"
         )
         return adapter
 
     @cached_property
     def registry(self) -> Registry:
         """The tracking server and model registry of the settings."""
-        self.state_folder  # noqa: B018  # a local store lies in it
+        self._make_state_folder()
         adapter: Registry = _adapter("registry", "mlflow")(
             self.tracking_uri,
             self.settings.experiment or self.settings.name,
@@ -271,7 +274,7 @@ class Project:
         from mlops_nb.flows.init import init
 
         forge = _adapter("forge", "local")
-        self.state_folder  # noqa: B018  # made with its .gitignore
+        self._make_state_folder()
         return init(
             verb,
             folder=self.folder,

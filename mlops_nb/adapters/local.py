@@ -49,6 +49,16 @@ class LocalExecutor:
 
     def submit(self, job: Job, notebook: bytes) -> Run:
         """Start the job; a job whose key was submitted before gives that run again."""
+        try:
+            return self._submit(job, notebook)
+        except OSError as error:
+            raise BackendError(
+                f"the run directory {self._folder / job.id} cannot be written: "
+                f"{error.strerror or error}",
+                hint="free some space there, or mend its permissions",
+            ) from error
+
+    def _submit(self, job: Job, notebook: bytes) -> Run:
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._locked(self._folder / "submit.lock"):
             key = self._folder / f".key-{hashlib.sha256(job.key.encode()).hexdigest()[:32]}"
@@ -58,9 +68,10 @@ class LocalExecutor:
             directory.mkdir()
             (directory / "notebook.ipynb").write_bytes(notebook)
             _write(directory / "job.json", wire.dumps(job, indent=1))
-            self._start(directory)
             if job.key:
+                # Before the start: a request cut off in between must not run twice.
                 _write(key, job.id)
+            self._start(directory)
         return _asked(directory, job)
 
     def resume(self, run_id: str) -> Run:

@@ -15,7 +15,7 @@ from mlops_nb.adapters.local import LocalExecutor
 from mlops_nb.core.events import Progress, RunMoved
 from mlops_nb.core.run import Failure, RunSpec, RunState
 from mlops_nb.core.verbs import Job
-from mlops_nb.errors import Conflict, NotFound
+from mlops_nb.errors import BackendError, Conflict, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,3 +209,9 @@ class TestLocalExecutor(ExecutorContract):
         run = executor.run("nb-1")
         assert run is not None
         assert run.state is RunState.SUCCEEDED
+
+    def test_a_folder_that_cannot_be_written_is_said_in_words(self, tmp_path: Path) -> None:
+        (tmp_path / "runs").write_text("a file where the folder should be")
+        with pytest.raises(BackendError, match=r"runs/nb-1 cannot be written") as error:
+            LocalExecutor(tmp_path / "runs").submit(self.job(tmp_path), GOOD)
+        assert "permissions" in error.value.hint

@@ -49,7 +49,8 @@ def verbs() -> Iterator[tuple[str, str]]:
 
 
 def verb_table() -> str:
-    return "".join(f"| `{name}` | {sentence} |\n" for name, sentence in verbs())
+    rows = "".join(f"| `{name}` | {sentence} |\n" for name, sentence in verbs())
+    return f"| verb | what it does |\n|---|---|\n{rows}"
 
 
 def test_the_table_of_verbs_is_the_grammar(request: pytest.FixtureRequest) -> None:
@@ -93,3 +94,14 @@ def test_the_tour_works_as_printed(tmp_path: Path, migrated_store: Path) -> None
     assert "credit in prod is now version 1" in merged
     assert "Ann Lee" in history
     assert 0.65 <= float(by_python) < 1
+
+
+def test_the_error_shown_is_the_one_that_comes(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "examples" / "credit.ipynb", tmp_path)
+    (shown,) = [
+        code for kind, code in FENCE.findall(section("Parameters")) if kind == "console"
+    ]
+    line, _, told = shown.partition("\n")
+    done = Shell(tmp_path).type(*line.removeprefix("$ mlops ").split(), code=2)
+    assert done.stdout + done.stderr == told
+    assert not (tmp_path / ".mlops" / "runs").exists()

@@ -12,23 +12,23 @@ from mlops_nb.display import html
 
 # What JupyterLab's sanitizer keeps of an untrusted notebook's output.
 KEPT = {
-        "a",
-        "b",
-        "br",
-        "code",
-        "details",
-        "div",
-        "pre",
-        "progress",
-        "span",
-        "summary",
-        "table",
-        "tbody",
-        "td",
-        "th",
-        "thead",
-        "tr",
-    }
+    "a",
+    "b",
+    "br",
+    "code",
+    "details",
+    "div",
+    "pre",
+    "progress",
+    "span",
+    "summary",
+    "table",
+    "tbody",
+    "td",
+    "th",
+    "thead",
+    "tr",
+}
 EMPTY = {"br"}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>'\" onclick='x"
 
