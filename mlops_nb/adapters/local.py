@@ -170,6 +170,8 @@ class LocalExecutor:
         ):
             fcntl.flock(lock, fcntl.LOCK_EX)
             command = [sys.executable, "-P", "-m", "mlops_nb.runner", str(directory), *words]
+            # The child inherits the mask: a cancel in its first second waits until it listens.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
             try:
                 process = subprocess.Popen(
                     [*command, "--lock", str(lock.fileno())],
@@ -184,6 +186,8 @@ class LocalExecutor:
                 raise BackendError(
                     f"the runner could not be started: {error}", hint="run `mlops doctor`"
                 ) from error
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             started = psutil.Process(process.pid).create_time()
             _write(directory / "runner.pid", f"{process.pid} {started}")
 

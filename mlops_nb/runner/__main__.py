@@ -55,6 +55,7 @@ def main(words: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, interrupt)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     job = wire.loads(Job, job_file.read_bytes())
     directory = given.directory.resolve()
     if given.heal:

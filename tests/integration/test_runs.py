@@ -151,6 +151,18 @@ def test_cancel_from_another_shell(shell: Shell) -> None:
     wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in family))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_runner_in_its_first_moment_cancels_the_run(
+    shell: Shell, number: signal.Signals
+) -> None:
+    run = shell.detach(write_notebook(shell.folder / "nb.ipynb", *LONG))
+    shell.runner(run["id"]).send_signal(number)
+    wait_until((shell.run_folder(run["id"]) / "result.json").exists)
+    ended = shell.json("show", run["id"])
+    assert ended["state"] == "cancelled"
+    assert shell.status(ended["tracking_id"]) == "KILLED"
+
+
 def test_a_killed_runner_is_healed_by_the_next_command_that_looks(shell: Shell) -> None:
     run = shell.detach(write_notebook(shell.folder / "nb.ipynb", *LONG))
     shell.wait_for(run["id"], "two")
