@@ -309,7 +309,7 @@ class Project:
         from mlops_nb.preparation import read_parameter_file
         from mlops_nb.redaction import find_credential
 
-        if verb.deploy:
+        if verb.deploy and verb.register:
             # What is missing for the last step is said before the first.
             self.forge  # noqa: B018
         run = train(

@@ -42,15 +42,12 @@ def main(name: str) -> int:
                 tell=lambda _progress: None,
                 stop=threading.Event(),
             )
-            told = kernel.info
+            spoken = kernel.info
+            program = kernel.spec.executable
     except MlopsError as error:
         print(error, file=sys.stderr)
         return 1
-    print(
-        f"{name}: {told.get('implementation', '?')} {told.get('implementation_version', '')}, "
-        f"{told.get('language_info', {}).get('name', '?')} "
-        f"{told.get('language_info', {}).get('version', '')}"
-    )
+    print(f"{name} runs {spoken.get('name', '')} {spoken.get('version', '')} by {program}")
     return 0
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from shell import Shell, outputs, wait_until, write_notebook
+from shell import MLOPS, Shell, outputs, wait_until, write_notebook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -226,7 +227,7 @@ def test_a_notebook_that_trains_itself_does_not_recurse(shell: Shell) -> None:
     notebook = write_notebook(
         shell.folder / "nb.ipynb",
         "x: int = 1",
-        "%load_ext mlops_nb\n%mlops train nb.ipynb\n!mlops train nb.ipynb\n"
+        f"%load_ext mlops_nb\n%mlops train nb.ipynb\n!{MLOPS} train nb.ipynb\n"
         "import mlops_nb\nprint(mlops_nb.train('nb.ipynb').state)",
     )
     run = shell.train(notebook)
@@ -261,6 +262,8 @@ def test_doctor_finds_a_new_project_healthy(shell: Shell) -> None:
         ("tracking", True),
         ("gitops", True),
     ]
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    assert f"python3 runs python {version} by {sys.executable}" in str(diagnosis)
     again = shell.json("init")
     assert again["created"] == []
 

@@ -86,4 +86,4 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     project = Project(tmp_path / "file", Project.open(tmp_path).settings, {})
     with pytest.raises(UserError, match=r"file/.mlops cannot be made: Not a directory"):
-        project.executor  # noqa: B018
+        project.registry  # noqa: B018
