@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -115,6 +115,17 @@ class Registry(Protocol):
         """Record the end of a run: state, datasets, failure, verdict, memory, files by path.
 
         Repeating it changes nothing. Gives the run with the metrics it logged.
+        """
+
+    def conceal(self, tracking_id: str, redact: Callable[[str], str]) -> Sequence[str]:
+        """Take known secrets out of the tags that the notebook itself recorded with the run.
+
+        Args:
+            tracking_id: MLflow id of the run.
+            redact: takes secrets out of a text.
+
+        Returns:
+            names of parameters that hold a secret: these can never be changed.
         """
 
     def runs(

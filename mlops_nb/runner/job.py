@@ -28,9 +28,10 @@ from mlops_nb.runner.parametrize import parametrize
 from mlops_nb.runner.record import Record, first_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mlops_nb.core.data import Dataset
+    from mlops_nb.core.run import Run
     from mlops_nb.core.verbs import Job
     from mlops_nb.ports import Registry
 
@@ -157,6 +158,8 @@ class _Attempt:
             ended=datetime.now(UTC),
         )
         self._keep(code.diff, machine)
+        if self._secrets:
+            record.run = _concealed(record.run, registry, record.redact)
         _record(record, self._directory, registry)
 
     def _execute_until_done(self, registry: Registry) -> Outcome:
@@ -221,6 +224,23 @@ class _Attempt:
         (self._directory / "machine.json").write_text(wire.dumps(dict(machine), indent=1))
         if diff:
             (self._directory / "git.diff").write_text(diff)
+
+
+def _concealed(run: Run, registry: Registry, redact: Callable[[str], str]) -> Run:
+    """Take secrets out of what the notebook itself recorded; fail where that cannot be done."""
+    try:
+        kept = registry.conceal(run.tracking_id, redact)
+    except BackendError as error:
+        _log.warning("%s", error.message)
+        return run
+    if not kept:
+        return run
+    failure = Failure(
+        reason=f"the notebook logged a secret to MLflow as parameter {', '.join(kept)}, which "
+        "can never be changed",
+        hint=f"delete MLflow run {run.tracking_id}, change the secret, and do not log it",
+    )
+    return replace(run, state=RunState.FAILED, failure=failure)
 
 
 def _record(record: Record, directory: Path, registry: Registry) -> None:

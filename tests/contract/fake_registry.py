@@ -14,7 +14,7 @@ from mlops_nb.core.run import Run, RunState
 from mlops_nb.errors import BackendUnavailable, NotFound, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from mlops_nb.core.gate import EvaluationTable
@@ -91,6 +91,11 @@ class FakeRegistry:
         )
         entry.files.update({path: file.read_bytes() for path, file in files.items()})
         return run
+
+    def conceal(self, tracking_id: str, redact: Callable[[str], str]) -> Sequence[str]:
+        entry = self._of(tracking_id)
+        entry.tags.update({name: redact(text) for name, text in entry.tags.items()})
+        return []
 
     def runs(
         self, *, limit: int, notebook: str = "", state: RunState | None = None, parent: str = ""

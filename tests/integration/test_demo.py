@@ -51,6 +51,23 @@ def test_the_demo_tells_the_whole_journey(demo: tuple[Shell, str]) -> None:
     assert re.search(r"merged #3: .*\n.*credit in prod is now version 1", said)
 
 
+def test_the_readme_shows_what_the_demo_prints(demo: tuple[Shell, str]) -> None:
+    _shell, said = demo
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("What `make demo` prints")[2].partition("```console\n")[2]
+
+    def told(text: str) -> list[str]:
+        named = re.sub(r"credit-[0-9a-f]{6}", "credit-ID", text)
+        return [
+            line.rstrip() for line in re.sub(r"─+", "─", named).splitlines() if line.strip()
+        ]
+
+    printed = told(said)
+    for line in told(shown.partition("```")[0]):
+        beginning, _, cut = line.partition(" …")
+        assert any(p == line or (not cut and p.startswith(beginning)) for p in printed), line
+
+
 def test_what_the_demo_leaves_is_a_project_to_go_on_in(demo: tuple[Shell, str]) -> None:
     shell, _said = demo
     runs = shell.json("runs")["runs"]

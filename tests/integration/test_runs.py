@@ -207,6 +207,25 @@ def test_a_secret_is_written_nowhere(shell: Shell) -> None:
         assert value.encode() not in path.read_bytes(), path
 
 
+def test_a_secret_the_notebook_itself_logs_is_taken_out_or_the_run_fails(shell: Shell) -> None:
+    notebook = write_notebook(
+        shell.folder / "nb.ipynb",
+        "token: str = ''\nas_parameter: bool = False",
+        "import mlflow\nmlflow.set_tag('leak', 'it is ' + token)\n"
+        "if as_parameter:\n    mlflow.log_param('key', token)",
+    )
+    words = ("-p", "token=secret:API_TOKEN")
+    run = shell.train(notebook, *words, API_TOKEN="s3cr3t-Wert")
+    leak = shell.mlflow().get_run(run["tracking_id"]).data.tags["leak"]
+    assert leak == "it is [redacted]"
+    failed = shell.train(
+        notebook, *words, "-p", "as_parameter=true", code=3, API_TOKEN="s3cr3t-Wert"
+    )
+    assert "logged a secret to MLflow as parameter key" in failed["failure"]["reason"]
+    assert failed["tracking_id"] in failed["failure"]["hint"]
+    assert shell.status(failed["tracking_id"]) == "FAILED"
+
+
 def test_data_is_staged_digested_and_recorded(shell: Shell) -> None:
     (shell.folder / "train.csv").write_text("a,b\n1,2\n")
     notebook = write_notebook(

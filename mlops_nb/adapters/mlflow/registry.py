@@ -17,7 +17,7 @@ from mlops_nb.adapters.mlflow.tables import read_table
 from mlops_nb.errors import NotFound, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
@@ -152,6 +152,22 @@ class MlflowRegistry:
             client.set_terminated(run.tracking_id, status, milliseconds)
             found = client.get_run(run.tracking_id)
             return replace(run, ended=ended, metrics=recording.metrics_of(client, found))
+
+    def conceal(self, tracking_id: str, redact: Callable[[str], str]) -> Sequence[str]:
+        """Take known secrets out of the tags that the notebook itself recorded with the run.
+
+        Runs the notebook started are looked through as well.
+        """
+        kept = []
+        with self._store.calls("take secrets out of the record") as client:
+            first = client.get_run(tracking_id)
+            for run in [first, *recording.children(client, first)]:
+                tags = {name: redact(text) for name, text in run.data.tags.items()}
+                changed = {n: text for n, text in tags.items() if text != run.data.tags[n]}
+                if changed:
+                    recording.log(client, run.info.run_id, tags=changed)
+                kept += [name for name, text in run.data.params.items() if redact(text) != text]
+        return kept
 
     def runs(
         self, *, limit: int, notebook: str = "", state: RunState | None = None, parent: str = ""
