@@ -63,6 +63,7 @@ class Shell:
             "GIT_CONFIG_GLOBAL": str(folder / ".gitconfig"),
             "HOME": str(folder),
             "PYTHONWARNINGS": "ignore",
+            "COLUMNS": "100",
             "KEYRING_BACKEND": "keyring.backends.null.Keyring",
         }
         (folder / ".gitconfig").write_text("[user]\nname = Ann Lee\nemail = ann@example.com\n")
