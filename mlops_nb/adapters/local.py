@@ -72,7 +72,7 @@ class LocalExecutor:
                 # Before the start: a request cut off in between must not run twice.
                 _write(key, job.id)
             self._start(directory)
-        return _asked(directory, job)
+        return job.queued(str(directory))
 
     def resume(self, run_id: str) -> Run:
         """Do the steps after the notebook again, from the one that failed."""
@@ -234,9 +234,8 @@ class LocalExecutor:
         result = directory / "result.json"
         if result.exists():
             return wire.loads(Run, result.read_bytes())
-        run = _tried_before(directory) or _asked(
-            directory, wire.loads(Job, (directory / "job.json").read_bytes())
-        )
+        job = wire.loads(Job, (directory / "job.json").read_bytes())
+        run = _tried_before(directory) or job.queued(str(directory))
         events = directory / "events.jsonl"
         for event in _events(events.read_bytes() if events.exists() else b""):
             run = advance(run, event)
@@ -303,21 +302,6 @@ def _tried_before(directory: Path) -> Run | None:
         run = wire.loads(Run, (directory / "result.before.json").read_bytes())
         return replace(run, state=RunState.QUEUED, failure=None, ended=None)
     return None
-
-
-def _asked(directory: Path, job: Job) -> Run:
-    """Give the run as it was asked for, before its runner said anything."""
-    spec = job.spec
-    secrets = {name: f"secret:{reference}" for name, reference in spec.secrets.items()}
-    return Run(
-        id=job.id,
-        notebook=spec.notebook,
-        state=RunState.QUEUED,
-        directory=str(directory),
-        parent=job.parent,
-        parameters={**spec.parameters, **secrets},
-        best=job.best,
-    )
 
 
 def _write(path: Path, text: str) -> None:

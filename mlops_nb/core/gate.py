@@ -75,6 +75,11 @@ class Verdict:
     checks: tuple[Check, ...]
 
     @property
+    def refused(self) -> tuple[Check, ...]:
+        """The gates that did not pass."""
+        return tuple(check for check in self.checks if check.outcome is not Outcome.PASSED)
+
+    @property
     def passed(self) -> bool:
         """Whether every gate passed; false where there is none."""
         return bool(self.checks) and all(c.outcome is Outcome.PASSED for c in self.checks)

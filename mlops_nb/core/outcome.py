@@ -22,7 +22,7 @@ def ensure_success(run: Run) -> Run:
     if run.failure is not None:
         raise _error(run, run.failure)
     if run.verdict is not None and not run.verdict.passed:
-        refused = [check for check in run.verdict.checks if check.outcome != "passed"]
+        refused = run.verdict.refused
         raise errors.GateFailed(
             f"{run.id}: {len(refused)} of {len(run.verdict.checks)} gates did not pass: "
             + "; ".join(f"{check.gate} ({check.reason})" for check in refused),

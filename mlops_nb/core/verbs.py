@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mlops_nb.core.run import RunSpec
+from mlops_nb.core.run import Run, RunSpec, RunState
 from mlops_nb.errors import UserError
 
 
@@ -312,3 +312,17 @@ class Job:
     children: tuple[Job, ...] = ()
     parallel: int = 1
     best: str = ""
+
+    def queued(self, directory: str) -> Run:
+        """Give the run as it is before its runner said anything; secrets stay references."""
+        spec = self.spec
+        secrets = {name: f"secret:{reference}" for name, reference in spec.secrets.items()}
+        return Run(
+            id=self.id,
+            notebook=spec.notebook,
+            state=RunState.QUEUED,
+            directory=directory,
+            parent=self.parent,
+            parameters={**spec.parameters, **secrets},
+            best=self.best,
+        )

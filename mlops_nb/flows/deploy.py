@@ -166,10 +166,9 @@ def _judge(
         return Verdict(checks=())
     verdict = judge(version, every)
     if not verdict.passed:
-        refused = [check for check in verdict.checks if check.outcome != "passed"]
         raise GateFailed(
             f"{version} is not proposed: "
-            + "; ".join(f"{c.gate} {c.outcome} ({c.reason})" for c in refused),
+            + "; ".join(f"{c.gate} {c.outcome} ({c.reason})" for c in verdict.refused),
             verdict=verdict,
             hint="train a better one; nothing was written",
         )

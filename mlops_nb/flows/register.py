@@ -49,10 +49,9 @@ def register(
     if every:
         verdict = judge(run, every, name)
         if not verdict.passed:
-            refused = [c for c in verdict.checks if c.outcome != "passed"]
             raise GateFailed(
                 f"{run.id} is not registered as {name}: "
-                + "; ".join(f"{c.gate} {c.outcome} ({c.reason})" for c in refused),
+                + "; ".join(f"{c.gate} {c.outcome} ({c.reason})" for c in verdict.refused),
                 verdict=verdict,
                 hint="train a better one; the run and its verdict are kept",
             )

@@ -76,20 +76,9 @@ class Record:
 
 def first_run(job: Job, directory: Path) -> Run:
     """Give the run of a job before anything happened, or as an earlier try left it."""
-    from mlops_nb.core.run import RunState
-
     before = directory / "result.before.json"
     if before.exists():
         # What a full disk left of it tells nothing: then it is a first try.
         with suppress(UserError):
             return wire.loads(Run, before.read_bytes())
-    secrets = {name: f"secret:{reference}" for name, reference in job.spec.secrets.items()}
-    return Run(
-        id=job.id,
-        notebook=job.spec.notebook,
-        state=RunState.QUEUED,
-        directory=str(directory),
-        parent=job.parent,
-        parameters={**job.spec.parameters, **secrets},
-        best=job.best,
-    )
+    return job.queued(str(directory))
