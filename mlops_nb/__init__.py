@@ -67,4 +67,4 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """Add `%mlops` to an IPython shell or kernel: `%load_ext mlops_nb`."""
-    import_module("mlops_nb.magics").load(shell)
+    import_module("mlops_nb.extension").load(shell)

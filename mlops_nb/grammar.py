@@ -5,35 +5,16 @@ from __future__ import annotations
 import argparse
 import difflib
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mlops_nb import completion
+from mlops_nb.core import verbs
 from mlops_nb.core.quantity import parse_duration, parse_size
 from mlops_nb.core.run import RunState
-from mlops_nb.core.verbs import (
-    Cancel,
-    Compare,
-    Deploy,
-    Doctor,
-    History,
-    Init,
-    Inspect,
-    Logs,
-    Merge,
-    Models,
-    Register,
-    Retry,
-    Rollback,
-    Runs,
-    Show,
-    Sweep,
-    Train,
-    Verb,
-)
-from mlops_nb.errors import MlopsError, UserError
+from mlops_nb.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
 
 class Help(Exception):
@@ -84,66 +65,6 @@ def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return read
 
 
-def complete_notebooks(prefix: str, **_: object) -> list[str]:
-    """Give notebooks and folders whose path begins with `prefix`."""
-    folder, name = Path(prefix).parent, Path(prefix).name
-    if prefix.endswith("/"):
-        folder, name = Path(prefix), ""
-    start = "" if str(folder) == "." and not prefix.startswith("./") else f"{folder}/"
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError:
-        return []
-    return [
-        f"{start}{entry.name}{'/' if entry.is_dir() else ''}"
-        for entry in entries
-        if entry.name.startswith(name)
-        and not entry.name.startswith(".")
-        and (entry.is_dir() or entry.suffix == ".ipynb")
-    ]
-
-
-def complete_parameters(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
-    """Give `name=` for the notebook's parameters, and `name=choice` where there are choices."""
-    from mlops_nb.preparation import read_notebook
-
-    try:
-        notebook, _content = read_notebook(parsed_args.notebook or "")
-    except MlopsError:
-        return []
-    name, equals, _value = prefix.partition("=")
-    if not equals:
-        return [f"{p.name}=" for p in notebook.parameters if p.name.startswith(name)]
-    return [
-        f"{p.name}={choice}"
-        for p in notebook.parameters
-        if p.name == name
-        for choice in p.choices
-        if f"{p.name}={choice}".startswith(prefix)
-    ]
-
-
-def complete_runs(prefix: str, **_: object) -> list[str]:
-    """Give ids of this machine's runs."""
-    from mlops_nb.project import Project
-
-    try:
-        found: Iterable[Any] = Project.open().executor.runs()
-    except MlopsError:
-        return []
-    return [run.id for run in found if run.id.startswith(prefix)]
-
-
-def complete_environments(prefix: str, **_: object) -> list[str]:
-    """Give the configured environments."""
-    from mlops_nb.project import Project
-
-    try:
-        return [e for e in Project.open().settings.environments if e.startswith(prefix)]
-    except MlopsError:
-        return []
-
-
 def parser(prog: str = "mlops") -> argparse.ArgumentParser:
     """Make the parser of the whole grammar.
 
@@ -156,22 +77,22 @@ def parser(prog: str = "mlops") -> argparse.ArgumentParser:
         epilog=f"Start with `{prog} init`, then `{prog} train NOTEBOOK`; "
         f"`{prog} VERB --help` shows each verb with an example.",
     )
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    added = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     for add in (_making, _running, _looking, _delivering):
-        add(_Adder(verbs, prog))
+        add(_Adder(added, prog))
     return top
 
 
 class _Adder:
     """Adds verbs that all have `--json` and an example."""
 
-    def __init__(self, verbs: Any, prog: str) -> None:
-        self._verbs = verbs
+    def __init__(self, parsers: Any, prog: str) -> None:
+        self._parsers = parsers
         self._prog = prog
 
     def verb(self, name: str, help_: str, *examples: str) -> argparse.ArgumentParser:
         lines = "\n".join(f"  {self._prog} {example}" for example in examples)
-        added: argparse.ArgumentParser = self._verbs.add_parser(
+        added: argparse.ArgumentParser = self._parsers.add_parser(
             name,
             help=help_,
             description=help_[0].upper() + help_[1:] + ".",
@@ -196,19 +117,19 @@ def _notebook(verb: argparse.ArgumentParser, *, optional: bool) -> None:
         help="the notebook"
         + (" (inside a notebook: this one, if left out)" if optional else ""),
     )
-    action.completer = complete_notebooks  # type: ignore[attr-defined]  # argcomplete's protocol
+    action.completer = completion.notebooks  # type: ignore[attr-defined]  # argcomplete's protocol
 
 
 def _run_argument(verb: argparse.ArgumentParser, name: str = "run", **words: Any) -> None:
     action = verb.add_argument(
         name, metavar="RUN", help="id of a run, or its beginning", **words
     )
-    action.completer = complete_runs  # type: ignore[attr-defined]
+    action.completer = completion.runs  # type: ignore[attr-defined]
 
 
 def _environment(verb: argparse.ArgumentParser, flag: str, **words: Any) -> None:
     action = verb.add_argument(flag, metavar="ENV", **words)
-    action.completer = complete_environments  # type: ignore[attr-defined]
+    action.completer = completion.environments  # type: ignore[attr-defined]
 
 
 def _wait_words(verb: argparse.ArgumentParser) -> None:
@@ -267,7 +188,7 @@ def _parameter_words(verb: argparse.ArgumentParser, help_: str) -> None:
         metavar="NAME=VALUE",
         help=help_,
     )
-    action.completer = complete_parameters  # type: ignore[attr-defined]
+    action.completer = completion.parameters  # type: ignore[attr-defined]
 
 
 def _gate_words(verb: argparse.ArgumentParser) -> None:
@@ -429,15 +350,7 @@ def _delivering(add: _Adder) -> None:
     verb.add_argument("--reason", default="", metavar="TEXT", help="for the record")
 
 
-_CLASSES: dict[str, type[Any]] = {
-    "init": Init, "doctor": Doctor, "inspect": Inspect, "train": Train, "sweep": Sweep,
-    "runs": Runs, "show": Show, "logs": Logs, "cancel": Cancel, "retry": Retry,
-    "compare": Compare, "register": Register, "models": Models, "deploy": Deploy,
-    "merge": Merge, "history": History, "rollback": Rollback,
-}  # fmt: skip
-
-
-def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[Verb, bool]:
+def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[verbs.Verb, bool]:
     """Read a line.
 
     Args:
@@ -458,11 +371,13 @@ def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[Verb, bool]:
             raise UserError(
                 f"{prog} {words}: {error}", hint="close the quotation mark"
             ) from None
-    if words and not words[0].startswith("-") and words[0] not in _CLASSES:
-        close = difflib.get_close_matches(words[0], _CLASSES, n=1)
+    if words and not words[0].startswith("-") and words[0] not in verbs.BY_NAME:
+        close = difflib.get_close_matches(words[0], verbs.BY_NAME, n=1)
         raise UserError(
             f"{prog}: there is no verb {words[0]!r}",
-            hint=f"did you mean {close[0]!r}?" if close else f"one of {', '.join(_CLASSES)}",
+            hint=f"did you mean {close[0]!r}?"
+            if close
+            else f"one of {', '.join(verbs.BY_NAME)}",
         )
     read, unknown = parser(prog).parse_known_args(list(words))
     given = vars(read)
@@ -472,6 +387,6 @@ def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[Verb, bool]:
             hint=f"see {prog} {given['verb']} --help",
         )
     wants_json = given.pop("json")
-    class_ = _CLASSES[given["verb"]]
+    class_ = verbs.BY_NAME[given["verb"]]
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
     return class_(**values), wants_json

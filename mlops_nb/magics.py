@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,35 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_nb.core.events import Note, Progress
 from mlops_nb.core.outcome import ensure_success
-from mlops_nb.core.results import SweepResult
 from mlops_nb.core.run import Run
 from mlops_nb.core.verbs import Inspect, Retry, Show, Sweep, Train
 from mlops_nb.grammar import Help, parse, parser
 
 if TYPE_CHECKING:
     from mlops_nb.core.events import Event
+    from mlops_nb.core.results import SweepResult
     from mlops_nb.project import Project
 
 _PROG = "%mlops"
-_LINE = re.compile(r"(?:[\w, ]+=)?\s*[%!]?mlops\s+(?P<words>.*)")
-# The run's id and the number of the cell whose view shows it.
-_OnDisplay = set[tuple[str, int]]
+OnDisplay = set[tuple[str, int]]
+"""Runs' ids, each with the number of the cell whose view shows it."""
 
 
-def load(shell: Any) -> None:
-    """Add `%mlops`, its completion and the display of its results to a shell."""
-    on_display: _OnDisplay = set()
+def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
+    """Do what a line says, in a shell.
 
-    def mlops(line: str) -> Any:
-        """Do a verb of mlops: `%mlops --help` lists them."""
-        return _do(line, shell, on_display)
-
-    shell.register_magic_function(mlops, "line", "mlops")
-    _add_completion(shell)
-    _add_formatters(shell, on_display)
-
-
-def _do(line: str, shell: Any, on_display: _OnDisplay) -> Any:
+    Args:
+        line: the words after `%mlops`.
+        shell: IPython's shell.
+        on_display: told of the runs that a cell's view shows.
+    """
     from mlops_nb.live import is_kernel, is_live
     from mlops_nb.project import INSIDE_RUN, Project
 
@@ -115,7 +107,7 @@ def _show_run(
     verb: Train | Sweep | Retry | Show,
     project: Project,
     shell: Any,
-    on_display: _OnDisplay,
+    on_display: OnDisplay,
 ) -> Any:
     """Do a verb that gives a run, with a view that follows it."""
     from mlops_nb.live import View, follow
@@ -155,30 +147,7 @@ def _say_notes(event: Event) -> None:
         _say(event)
 
 
-def _add_completion(shell: Any) -> None:
-    """Complete `%mlops` lines by the same rules as the shell's completion."""
-    from IPython.core.completer import SimpleCompletion, context_matcher
-
-    @context_matcher(identifier="mlops_nb", priority=500)  # type: ignore[untyped-decorator]  # IPython's is
-    def match(context: Any) -> Any:
-        line = _LINE.fullmatch(context.text_until_cursor)
-        fragment, found = _complete(line["words"]) if line else (context.token, [])
-        return {
-            "completions": [SimpleCompletion(text=word, type="magic") for word in found],
-            "matched_fragment": fragment,
-            "suppress": bool(found),
-        }
-
-    if shell.Completer is not None:
-        others = [
-            matcher
-            for matcher in shell.Completer.custom_matchers
-            if getattr(matcher, "matcher_identifier", "") != "mlops_nb"
-        ]
-        shell.Completer.custom_matchers = [*others, match]
-
-
-def _complete(words: str) -> tuple[str, list[str]]:
+def complete(words: str) -> tuple[str, list[str]]:
     """Give the fragment to be completed and the words that complete it."""
     from argcomplete.finders import CompletionFinder
     from argcomplete.lexers import split_line
@@ -191,36 +160,14 @@ def _complete(words: str) -> tuple[str, list[str]]:
     return quote + prefix, [quote + word.rstrip() for word in found]
 
 
-def _add_formatters(shell: Any, on_display: _OnDisplay) -> None:
-    from mlops_nb.core import delivery, gate, model, notebook, results
+def draw(value: Run | SweepResult, shell: Any, on_display: OnDisplay) -> None:
+    """Draw a run, unless a view of this very cell shows it already."""
+    if (_run_of(value).id, shell.execution_count) in on_display:
+        return
+    from IPython.display import display
+
     from mlops_nb.display import html, text
 
-    formatters = shell.display_formatter.formatters
-    for type_ in (
-        gate.Verdict,
-        model.ModelVersion,
-        notebook.Notebook,
-        delivery.Deployment,
-        delivery.Merged,
-        results.Comparison,
-        results.DeploymentHistory,
-        results.Diagnosis,
-        results.Initialized,
-        results.ModelList,
-        results.RunList,
-    ):
-        formatters["text/plain"].for_type(type_, lambda value, p, _cycle: p.text(text(value)))
-        formatters["text/html"].for_type(type_, html)
-
-    def show(value: Run | SweepResult) -> None:
-        # A run that a view of this very cell shows is not drawn a second time.
-        if (_run_of(value).id, shell.execution_count) in on_display:
-            return
-        from IPython.display import display
-
-        display(  # type: ignore[no-untyped-call]
-            {"text/plain": text(value), "text/html": html(value)}, raw=True
-        )
-
-    for run_type in (Run, SweepResult):
-        shell.display_formatter.ipython_display_formatter.for_type(run_type, show)
+    display(  # type: ignore[no-untyped-call]
+        {"text/plain": text(value), "text/html": html(value)}, raw=True
+    )

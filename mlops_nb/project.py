@@ -11,31 +11,12 @@ from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
+from mlops_nb.core import verbs
 from mlops_nb.core.events import Note
 from mlops_nb.core.model import ModelRef
 from mlops_nb.core.results import Comparison, DeploymentHistory, ModelList, SweepResult
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.settings import FILE_NAME, LOCAL_STORE, Settings, parse_settings
-from mlops_nb.core.verbs import (
-    Cancel,
-    Compare,
-    Deploy,
-    Doctor,
-    History,
-    Init,
-    Inspect,
-    Logs,
-    Merge,
-    Models,
-    Register,
-    Retry,
-    Rollback,
-    Runs,
-    Show,
-    Sweep,
-    Train,
-    Verb,
-)
 from mlops_nb.errors import BadSettings, NotFound, UserError
 
 if TYPE_CHECKING:
@@ -94,7 +75,7 @@ class Project:
                 return cls(folder, settings, environment)
         return cls(start, Settings(name=start.name or "mlops"), environment)
 
-    def run(self, verb: Verb, tell: Listener = _silent) -> Any:
+    def run(self, verb: verbs.Verb, tell: Listener = _silent) -> Any:
         """Do what the verb says.
 
         Args:
@@ -107,55 +88,56 @@ class Project:
         Raises:
             MlopsError: of the class that tells what is wrong.
         """
-        if isinstance(verb, Train | Sweep | Retry) and (outer := self._outer_run()):
+        starts_run = isinstance(verb, verbs.Train | verbs.Sweep | verbs.Retry)
+        if starts_run and (outer := self._outer_run()):
             tell(Note(text=f"inside run {outer.id}: `{verb.verb}` does nothing here"))
             return outer
         return self._flow(verb, tell)
 
-    def _flow(self, verb: Verb, tell: Listener) -> Any:  # noqa: C901, PLR0911, PLR0912  # one arm a verb
+    def _flow(self, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901, PLR0911, PLR0912  # one arm a verb
         match verb:
-            case Init():
+            case verbs.Init():
                 return self._init(verb)
-            case Doctor():
+            case verbs.Doctor():
                 return self._doctor(verb)
-            case Inspect():
+            case verbs.Inspect():
                 from mlops_nb.preparation import read_notebook
 
                 return read_notebook(verb.notebook)[0]
-            case Train():
+            case verbs.Train():
                 return self._train(verb, tell)
-            case Sweep():
+            case verbs.Sweep():
                 return self._sweep(verb, tell)
-            case Runs():
+            case verbs.Runs():
                 from mlops_nb.flows.runs import runs
 
                 return runs(verb, executor=self.executor, registry=self.registry, tell=tell)
-            case Show():
+            case verbs.Show():
                 from mlops_nb.flows.runs import show
 
                 return show(verb.run, executor=self.executor, registry=self.registry)
-            case Logs():
+            case verbs.Logs():
                 from mlops_nb.flows.runs import logs
 
                 return logs(verb, executor=self.executor, registry=self.registry)
-            case Cancel():
+            case verbs.Cancel():
                 return self.executor.cancel(self._find(verb.run).id)
-            case Retry():
+            case verbs.Retry():
                 return self._retry(verb, tell)
-            case Compare():
+            case verbs.Compare():
                 found = {run.id: run for run in map(self._find, verb.runs)}
                 return Comparison(runs=tuple(found.values()))
-            case Register():
+            case verbs.Register():
                 return self.register(self._find(verb.run), verb.name, verb.gates)
-            case Models():
+            case verbs.Models():
                 return ModelList(versions=tuple(self.registry.versions(verb.name)))
-            case Deploy():
+            case verbs.Deploy():
                 return self._deploy(verb, tell)
-            case Merge():
+            case verbs.Merge():
                 return self._merge(verb)
-            case History():
+            case verbs.History():
                 return self._history(verb)
-            case Rollback():
+            case verbs.Rollback():
                 return self._rollback(verb)
             case _:
                 assert_never(verb)
@@ -270,7 +252,7 @@ class Project:
             return None
         return self.executor.run(run_id) or Run(id=run_id, notebook="", state=RunState.RUNNING)
 
-    def _init(self, verb: Init) -> Any:
+    def _init(self, verb: verbs.Init) -> Any:
         from mlops_nb.flows.init import init
 
         forge = _adapter("forge", "local")
@@ -282,7 +264,7 @@ class Project:
             create_repository=forge.create,
         )
 
-    def _doctor(self, verb: Doctor) -> Any:
+    def _doctor(self, verb: verbs.Doctor) -> Any:
         from mlops_nb.flows.doctor import doctor
 
         def git_ops() -> str:
@@ -304,7 +286,7 @@ class Project:
             timeout=verb.timeout,
         )
 
-    def _train(self, verb: Train, tell: Listener) -> Run:
+    def _train(self, verb: verbs.Train, tell: Listener) -> Run:
         from mlops_nb.flows.train import train
         from mlops_nb.preparation import read_parameter_file
         from mlops_nb.redaction import find_credential
@@ -312,43 +294,57 @@ class Project:
         if verb.deploy and verb.register:
             # What is missing for the last step is said before the first.
             self.forge  # noqa: B018
-        run = train(
-            verb,
-            executor=self.executor,
-            settings=self.settings,
-            file_parameters=read_parameter_file(verb.parameter_file)
-            if verb.parameter_file
-            else {},
-            find_credential=find_credential,
-            look_up=self.secret,
-            project=str(self.folder),
-            requested_by=self.person,
-            new_id=_new_id,
-            tell=tell,
-        )
-        return self._watch(run, tell) if verb.wait else run
+        run_id = _new_id(verb.notebook)
+        try:
+            run = train(
+                verb,
+                run_id=run_id,
+                executor=self.executor,
+                settings=self.settings,
+                file_parameters=read_parameter_file(verb.parameter_file)
+                if verb.parameter_file
+                else {},
+                find_credential=find_credential,
+                look_up=self.secret,
+                project=str(self.folder),
+                requested_by=self.person,
+                tell=tell,
+            )
+            return self._watch(run, tell) if verb.wait else run
+        except KeyboardInterrupt as interrupt:
+            return self._cancel_unseen(run_id, interrupt)
 
-    def _sweep(self, verb: Sweep, tell: Listener) -> Any:
+    def _sweep(self, verb: verbs.Sweep, tell: Listener) -> Any:
         from mlops_nb.flows.runs import show
         from mlops_nb.flows.sweep import sweep
         from mlops_nb.redaction import find_credential
 
-        run = sweep(
-            verb,
-            executor=self.executor,
-            settings=self.settings,
-            find_credential=find_credential,
-            look_up=self.secret,
-            project=str(self.folder),
-            requested_by=self.person,
-            new_id=_new_id,
-        )
-        if not verb.wait:
-            return run
-        self._watch(run, tell)
-        return show(run.id, executor=self.executor, registry=self.registry)
+        run_id = _new_id(verb.notebook)
+        try:
+            run = sweep(
+                verb,
+                run_id=run_id,
+                executor=self.executor,
+                settings=self.settings,
+                find_credential=find_credential,
+                look_up=self.secret,
+                project=str(self.folder),
+                requested_by=self.person,
+            )
+            if not verb.wait:
+                return run
+            self._watch(run, tell)
+        except KeyboardInterrupt as interrupt:
+            self._cancel_unseen(run_id, interrupt)
+        return show(run_id, executor=self.executor, registry=self.registry)
 
-    def _retry(self, verb: Retry, tell: Listener) -> Run | SweepResult:
+    def _cancel_unseen(self, run_id: str, interrupt: KeyboardInterrupt) -> Run:
+        """Cancel a run that was interrupted before anybody stayed with it."""
+        if self.executor.run(run_id) is None:
+            raise interrupt
+        return self.executor.cancel(run_id)
+
+    def _retry(self, verb: verbs.Retry, tell: Listener) -> Run | SweepResult:
         from mlops_nb.flows.runs import show
 
         run = self._find(verb.run)
@@ -389,7 +385,7 @@ class Project:
         )
         return self.judge(run, gates, version.name)
 
-    def _deploy(self, verb: Deploy, tell: Listener) -> Deployment:
+    def _deploy(self, verb: verbs.Deploy, tell: Listener) -> Deployment:
         from mlops_nb.flows.deploy import deploy
 
         environment = self.settings.environment(verb.to)
@@ -408,7 +404,7 @@ class Project:
             tell=tell,
         )
 
-    def _merge(self, verb: Merge) -> Merged:
+    def _merge(self, verb: verbs.Merge) -> Merged:
         from mlops_nb.flows.merge import merge
 
         return merge(
@@ -418,12 +414,12 @@ class Project:
             environments=self.settings.environments,
         )
 
-    def _history(self, verb: History) -> DeploymentHistory:
+    def _history(self, verb: verbs.History) -> DeploymentHistory:
         from mlops_nb.flows.history import history
 
         return DeploymentHistory(deployments=tuple(history(verb, forge=self.forge)))
 
-    def _rollback(self, verb: Rollback) -> Deployment:
+    def _rollback(self, verb: verbs.Rollback) -> Deployment:
         from mlops_nb.flows.rollback import rollback
 
         return rollback(
@@ -435,9 +431,10 @@ class Project:
         )
 
 
-def _new_id(stem: str) -> str:
+def _new_id(notebook: str) -> str:
     """Give an id that people can read, type and tell apart: `churn-3fa9c1`."""
-    slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in stem.lower())
+    stem = Path(notebook).stem.lower()
+    slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in stem)
     slug = "-".join(part for part in slug.split("-") if part)[:40]
     return f"{slug or 'run'}-{secrets.token_hex(3)}"
 

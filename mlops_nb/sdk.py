@@ -10,28 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.core import verbs
 from mlops_nb.core.outcome import ensure_success
 from mlops_nb.core.quantity import parse_duration, parse_size
 from mlops_nb.core.run import Run
-from mlops_nb.core.verbs import (
-    Cancel,
-    Compare,
-    Deploy,
-    Doctor,
-    History,
-    Init,
-    Inspect,
-    Logs,
-    Merge,
-    Models,
-    Register,
-    Retry,
-    Rollback,
-    Runs,
-    Show,
-    Sweep,
-    Train,
-)
 from mlops_nb.live import is_live, this_notebook
 from mlops_nb.project import Project
 
@@ -67,19 +49,21 @@ def _bytes(size: str | int | None) -> int | None:
 
 def init(*, gitops: _Paths = "") -> Initialized:
     """Make the working folder a project: mlops.toml and, unless named, a GitOps repository."""
-    result: Initialized = Project.open().run(Init(gitops=str(gitops)))
+    result: Initialized = Project.open().run(verbs.Init(gitops=str(gitops)))
     return result
 
 
 def doctor(*, timeout: float = 10.0) -> Diagnosis:
     """Try every configured part, each for at most `timeout` seconds."""
-    result: Diagnosis = Project.open().run(Doctor(timeout=timeout))
+    result: Diagnosis = Project.open().run(verbs.Doctor(timeout=timeout))
     return result
 
 
 def inspect(notebook: _Paths = "") -> Notebook:
     """Give a notebook's parameters; without a path, of the notebook this is called in."""
-    result: Notebook = Project.open().run(Inspect(notebook=str(notebook) or this_notebook()))
+    result: Notebook = Project.open().run(
+        verbs.Inspect(notebook=str(notebook) or this_notebook())
+    )
     return result
 
 
@@ -128,7 +112,7 @@ def train(
         RunFailed: if it was waited for and the notebook failed.
         GateFailed: if it was waited for and a gate did not pass.
     """
-    verb = Train(
+    verb = verbs.Train(
         notebook=str(notebook) or this_notebook(),
         parameters={**(params or {}), **parameters},
         parameter_file=str(file),
@@ -186,7 +170,7 @@ def sweep(
     Returns:
         the sweep with its children if waited for, else its run as it is now.
     """
-    verb = Sweep(
+    verb = verbs.Sweep(
         notebook=str(notebook) or this_notebook(),
         parameters={**(params or {}), **parameters},
         file=str(file),
@@ -207,25 +191,27 @@ def sweep(
 
 def runs(notebook: str = "", *, state: str = "", limit: int = 20) -> RunList:
     """List runs, newest first."""
-    result: RunList = Project.open().run(Runs(notebook=notebook, state=state, limit=limit))
+    result: RunList = Project.open().run(
+        verbs.Runs(notebook=notebook, state=state, limit=limit)
+    )
     return result
 
 
 def show(run: str) -> Run | SweepResult:
     """Give a run as it is now; of a sweep, its children too."""
-    result: Run | SweepResult = Project.open().run(Show(run=run))
+    result: Run | SweepResult = Project.open().run(verbs.Show(run=run))
     return result
 
 
 def logs(run: str, *, follow: bool = False) -> Iterator[str]:
     """Yield what a run printed, in lines; with `follow`, until it ends."""
-    result: Iterator[str] = Project.open().run(Logs(run=run, follow=follow))
+    result: Iterator[str] = Project.open().run(verbs.Logs(run=run, follow=follow))
     return result
 
 
 def cancel(run: str) -> Run:
     """Stop a run; give it once it has stopped."""
-    result: Run = Project.open().run(Cancel(run=run))
+    result: Run = Project.open().run(verbs.Cancel(run=run))
     return result
 
 
@@ -239,13 +225,13 @@ def retry(run: str, *, wait: bool | None = None) -> SweepResult | Run:
         RunFailed: if it was waited for and failed again.
     """
     stays = not is_live() if wait is None else wait
-    result: SweepResult | Run = Project.open().run(Retry(run=run, wait=stays))
+    result: SweepResult | Run = Project.open().run(verbs.Retry(run=run, wait=stays))
     return ensure_success(result) if stays and isinstance(result, Run) else result
 
 
 def compare(*runs: str) -> Comparison:
     """Give runs to be read side by side."""
-    result: Comparison = Project.open().run(Compare(runs=runs))
+    result: Comparison = Project.open().run(verbs.Compare(runs=runs))
     return result
 
 
@@ -255,13 +241,15 @@ def register(run: str, name: str, *, gate: _Texts = ()) -> ModelVersion:
     Raises:
         GateFailed: if a gate does not pass; nothing is registered.
     """
-    result: ModelVersion = Project.open().run(Register(run=run, name=name, gates=_many(gate)))
+    result: ModelVersion = Project.open().run(
+        verbs.Register(run=run, name=name, gates=_many(gate))
+    )
     return result
 
 
 def models(name: str = "") -> ModelList:
     """List versions of a model, or of all."""
-    result: ModelList = Project.open().run(Models(name=name))
+    result: ModelList = Project.open().run(verbs.Models(name=name))
     return result
 
 
@@ -271,27 +259,27 @@ def deploy(model: str, to: str, *, canary: str = "", dry_run: bool = False) -> D
     Raises:
         GateFailed: if a gate of the environment does not pass; nothing is written.
     """
-    verb = Deploy(model=model, to=to, canary=canary, dry_run=dry_run)
+    verb = verbs.Deploy(model=model, to=to, canary=canary, dry_run=dry_run)
     result: Deployment = Project.open().run(verb)
     return result
 
 
 def merge(number: int) -> Merged:
     """Merge a pull request of the local GitOps repository."""
-    result: Merged = Project.open().run(Merge(number=number))
+    result: Merged = Project.open().run(verbs.Merge(number=number))
     return result
 
 
 def history(model: str = "", *, env: str = "", limit: int = 50) -> DeploymentHistory:
     """Tell who deployed which model when, and with what data, from Git alone."""
-    verb = History(model=model, env=env, limit=limit)
+    verb = verbs.History(model=model, env=env, limit=limit)
     result: DeploymentHistory = Project.open().run(verb)
     return result
 
 
 def rollback(model: str, env: str, *, to: int = 0, reason: str = "") -> Deployment:
     """Propose the return to an earlier version, as a pull request."""
-    verb = Rollback(model=model, env=env, to=to, reason=reason)
+    verb = verbs.Rollback(model=model, env=env, to=to, reason=reason)
     result: Deployment = Project.open().run(verb)
     return result
 

@@ -171,6 +171,7 @@ class LocalExecutor:
             fcntl.flock(lock, fcntl.LOCK_EX)
             command = [sys.executable, "-P", "-m", "mlops_nb.runner", str(directory), *words]
             # The child inherits the mask: a cancel in its first second waits until it listens.
+            # An interrupt here waits until the child can be found.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
             try:
                 process = subprocess.Popen(
@@ -182,14 +183,14 @@ class LocalExecutor:
                     pass_fds=[lock.fileno()],
                     start_new_session=True,
                 )
+                started = psutil.Process(process.pid).create_time()
+                _write(directory / "runner.pid", f"{process.pid} {started}")
             except OSError as error:
                 raise BackendError(
                     f"the runner could not be started: {error}", hint="run `mlops doctor`"
                 ) from error
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            started = psutil.Process(process.pid).create_time()
-            _write(directory / "runner.pid", f"{process.pid} {started}")
 
     def _heal(self, directory: Path) -> None:
         """Bring a run to its end whose runner is gone without having done so."""
@@ -222,12 +223,13 @@ class LocalExecutor:
             )
 
     def _signal(self, directory: Path, number: signal.Signals) -> None:
-        pid, _, started = (directory / "runner.pid").read_text().partition(" ")
         try:
+            pid, _, started = (directory / "runner.pid").read_text().partition(" ")
             # Process ids are used again: only the process that was started then is meant.
             if psutil.Process(int(pid)).create_time() == float(started):
                 os.kill(int(pid), number)
-        except (psutil.NoSuchProcess, ProcessLookupError):
+        except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
+            # It is gone, or never came to be: what is left of the run is healed.
             return
 
     def _snapshot(self, directory: Path) -> Run:

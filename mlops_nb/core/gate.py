@@ -173,7 +173,8 @@ _EXAMPLE = "e.g. accuracy >= 0.95, auc >= champion - 0.005 or gap(accuracy, by=s
 
 
 def _number(value: float) -> str:
-    return repr(value).removesuffix(".0")
+    # Adding 0 makes zero of a minus zero: both are one threshold and have one text.
+    return repr(value + 0.0).removesuffix(".0")
 
 
 def _quoted(name: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from mlops_nb.core.run import Run, RunSpec, RunState
 from mlops_nb.errors import UserError
@@ -276,6 +276,11 @@ Verb = (
     Init | Doctor | Inspect | Train | Sweep | Runs | Show | Logs | Cancel | Retry | Compare
     | Register | Models | Deploy | Merge | History | Rollback
 )  # fmt: skip
+
+BY_NAME: Mapping[str, Callable[..., Verb]] = {
+    verb.__name__.lower(): verb for verb in get_args(Verb)
+}
+"""Every verb's class, by the word that people type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

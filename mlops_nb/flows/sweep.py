@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 def sweep(
     verb: Sweep,
     *,
+    run_id: str,
     executor: Executor,
     settings: Settings,
     find_credential: Callable[[str, str], str],
     look_up: Callable[[str], object],
     project: str,
     requested_by: str,
-    new_id: Callable[[str], str],
 ) -> Run:
     """Start a sweep: one run with a child for each set of parameters.
 
@@ -74,20 +74,19 @@ def sweep(
         )
         for values in sets
     ]
-    sweep_id = new_id(Path(verb.notebook).stem)
     children = tuple(
         Job(
-            id=f"{sweep_id}.{number}",
+            id=f"{run_id}.{number}",
             spec=spec,
             project=project,
-            parent=sweep_id,
+            parent=run_id,
             requested_by=requested_by,
         )
         for number, spec in enumerate(specs, start=1)
     )
     whole = replace(specs[0], parameters={}, secrets={}, data=())
     job = Job(
-        id=sweep_id,
+        id=run_id,
         spec=whole,
         project=project,
         requested_by=requested_by,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.events import RunMoved
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 def train(
     verb: Train,
     *,
+    run_id: str,
     executor: Executor,
     settings: Settings,
     file_parameters: Mapping[str, object],
@@ -29,7 +29,6 @@ def train(
     look_up: Callable[[str], object],
     project: str,
     requested_by: str,
-    new_id: Callable[[str], str],
     tell: Listener,
 ) -> Run:
     """Start a run.
@@ -47,7 +46,7 @@ def train(
         look_up=look_up,
     )
     job = Job(
-        id=new_id(Path(verb.notebook).stem),
+        id=run_id,
         spec=spec,
         project=project,
         gates=verb.gates,

@@ -58,6 +58,38 @@ def test_a_missing_gitops_repository_is_said_before_anything_runs(tmp_path: Path
     assert not desk.executor.jobs
 
 
+@pytest.mark.parametrize("moment", ["start", "news"])
+def test_an_interrupt_before_anybody_knows_of_the_run_cancels_it(
+    tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(tmp_path)
+    submit = desk.executor.submit
+
+    def interrupted(*given: object) -> None:
+        if moment == "start":
+            submit(*given)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    if moment == "start":
+        monkeypatch.setattr(desk.executor, "submit", interrupted)
+    tell = desk.events.append if moment == "start" else interrupted
+    run = desk.project.run(Train(notebook=desk.notebook, wait=True), tell)
+    assert run.state is RunState.CANCELLED
+
+
+def test_an_interrupt_before_the_run_was_made_is_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(tmp_path)
+
+    def interrupted(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(desk.executor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        desk.project.run(Train(notebook=desk.notebook, wait=True))
+
+
 @pytest.mark.parametrize("name", ["Größe & mehr.ipynb", "…….ipynb"])
 def test_a_run_is_named_after_its_notebook_in_plain_letters(tmp_path: Path, name: str) -> None:
     desk = Desk(tmp_path)

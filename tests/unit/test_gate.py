@@ -135,6 +135,7 @@ def gates(draw: st.DrawFn) -> Gate:
     )
 
 
+@example(Gate(metric="auc", operator=Operator.AT_LEAST, offset=-0.0))
 @given(gates())
 def test_canonical_text_reads_back_as_the_same_gate(gate: Gate) -> None:
     again = Gate.parse(str(gate))

@@ -18,23 +18,41 @@ def loaded_by(code: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+    return set(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_import_loads_nothing_heavy() -> None:
-    bare = loaded_by("pass")
-    added = loaded_by("import mlops_nb") - bare
-    assert added - set(sys.stdlib_module_names) == {"mlops_nb"}
+    added = loaded_by("import mlops_nb") - loaded_by("pass")
+    foreign = {name for name in added if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert foreign == {"mlops_nb"}
 
 
-def test_loading_the_extension_loads_nothing_heavy() -> None:
-    shell = "from IPython.core.interactiveshell import InteractiveShell\n"
-    before = loaded_by(shell + "ip = InteractiveShell()")
-    after = loaded_by(
-        shell + "ip = InteractiveShell()\nip.extension_manager.load_extension('mlops_nb')"
+def test_loading_the_extension_loads_itself_alone() -> None:
+    shell = (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "import IPython.core.completer, typing, re\n"
+        "ip = InteractiveShell()\n"
     )
-    assert not (after - before) & HEAVY
-    assert "mlops_nb" in after
+    load = "ip.extension_manager.load_extension('mlops_nb')"
+    assert loaded_by(shell + load) - loaded_by(shell) == {"mlops_nb", "mlops_nb.extension"}
+
+
+def test_a_line_of_another_magic_completes_without_loading_the_grammar() -> None:
+    shell = (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "ip = InteractiveShell()\n"
+        "ip.extension_manager.load_extension('mlops_nb')\n"
+        "from IPython.core.completer import provisionalcompleter\n"
+        "with provisionalcompleter():\n"
+        "    list(ip.Completer.completions('%timei', 6))"
+    )
+    assert not loaded_by(shell) & {"mlops_nb.grammar", "argcomplete"}
+
+
+def test_a_verb_that_looks_at_runs_loads_nothing_heavy() -> None:
+    parse = "from mlops_nb.grammar import parse\nparse('runs')\nimport mlops_nb.project"
+    top = {name.partition(".")[0] for name in loaded_by(parse)}
+    assert not top & HEAVY
 
 
 def test_public_names_are_these() -> None:
