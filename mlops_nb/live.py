@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import atexit
 import contextvars
+import logging
+import math
 import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.core.events import advance
+from mlops_nb.core.results import SweepResult
 from mlops_nb.core.run import Run
 from mlops_nb.display import html, text
 from mlops_nb.errors import MlopsError, UserError
+from mlops_nb.flows.runs import best_of, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlops_nb.core.events import Event
-    from mlops_nb.core.results import SweepResult
+    from mlops_nb.ports import Executor
     from mlops_nb.project import Project
 
 # Front ends draw HTML a few times a second at most; a server drops what comes quicker.
 _SECONDS_BETWEEN = 0.25
 # A cell that says nothing for an hour still shows that time goes by.
 _SECONDS_IDLE = 1.0
+_SHARE_OF_LOOKING = 20
 _LONGEST_TEXT = 8_000
+_log = logging.getLogger("mlops_nb.live")
 
 # A kernel that is shut down closes its sockets under the threads that still draw.
 _is_leaving = threading.Event()
@@ -98,17 +105,19 @@ class View:
     """One output of a notebook that shows a run and is drawn again as the run goes on.
 
     Args:
-        run: what it shows at first.
+        shown: what it shows at first.
+        executor: asked for a sweep's children.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, shown: Run | SweepResult, executor: Executor) -> None:
         from IPython.display import display
 
-        self._shown: Run | SweepResult = run
+        self._executor = executor
+        self._shown = shown
         self._trouble: MlopsError | None = None
         self._ended = threading.Event()
         self._handle = display(  # type: ignore[no-untyped-call]
-            self._bundle(), raw=True, display_id=f"mlops-nb-{run.id}-{id(self)}"
+            self._bundle(), raw=True, display_id=f"mlops-nb-{self.run.id}-{id(self)}"
         )
         self._drawer = _in_this_cell(self._keep_drawing, name="mlops-nb-drawer")
 
@@ -119,7 +128,9 @@ class View:
 
     def tell(self, event: Event) -> None:
         """Take notice of an event; it is drawn within a moment."""
-        self._shown = advance(self.run, event)
+        run = advance(self.run, event)
+        shown = self._shown
+        self._shown = replace(shown, run=run) if isinstance(shown, SweepResult) else run
 
     def end(self, shown: Run | SweepResult) -> None:
         """Show how it ended, and stop drawing."""
@@ -138,12 +149,30 @@ class View:
         self._drawer.join()
 
     def _keep_drawing(self) -> None:
-        drawn, at = self._shown, time.monotonic()
+        drawn, at, look_at = self._shown, time.monotonic(), 0.0
         while not self._ended.wait(_SECONDS_BETWEEN):
+            if time.monotonic() >= look_at:
+                look_at = self._look_at_children()
             if self._shown is drawn and time.monotonic() - at < _SECONDS_IDLE:
                 continue
             drawn, at = self._shown, time.monotonic()
             self._draw()
+
+    def _look_at_children(self) -> float:
+        """See how a sweep's children are; give when to look again."""
+        began = time.monotonic()
+        try:
+            children = tuple(self._executor.children(self.run.id))
+        except (MlopsError, OSError) as error:
+            # The view shows the sweep itself all the same, and its children at the end.
+            _log.warning("children of %s: %s", self.run.id, error)
+            return math.inf
+        if children:
+            best = best_of(children, self.run.best)
+            self._shown = SweepResult(run=self.run, children=children, best=best)
+        now = time.monotonic()
+        # A look at thousands of children must not take the kernel's time.
+        return now + max(_SECONDS_IDLE, _SHARE_OF_LOOKING * (now - began))
 
     def _draw(self) -> None:
         if not _is_leaving.is_set():
@@ -163,8 +192,6 @@ def follow(view: View, project: Project) -> None:
     """Keep a view up to date from a thread of its own, until the run is final."""
 
     def update() -> None:
-        from mlops_nb.flows.runs import show
-
         try:
             for event in project.executor.watch(view.run.id):
                 view.tell(event)

@@ -118,7 +118,7 @@ def _show_run(
         nonlocal view
         run_id = getattr(event, "run", "")
         if view is None and run_id and (run := project.executor.run(run_id)):
-            view = View(run)
+            view = View(run, project.executor)
         if view is None:
             _say(event)
         else:
@@ -133,7 +133,7 @@ def _show_run(
             view.stop()
         raise
     run = _run_of(result)
-    view = view or View(run)
+    view = view or View(result, project.executor)
     on_display.add((run.id, shell.execution_count))
     if run.state.is_final or not run.directory:
         view.end(result)

@@ -66,6 +66,9 @@ class Executor(Protocol):
     def runs(self) -> Sequence[Run]:
         """Give every run this executor has a directory of, newest first, healed."""
 
+    def children(self, run_id: str) -> Sequence[Run]:
+        """Give a sweep's children in their order; none of a run that is no sweep."""
+
     def log(self, run_id: str, *, follow: bool) -> Iterator[str]:
         """Yield what the notebook printed, in lines; with `follow`, until the run is final.
 

@@ -9,6 +9,7 @@ for as long as it lives: who can take that lock while there is no result knows t
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import os
 import signal
@@ -109,11 +110,13 @@ class LocalExecutor:
         jobs = sorted(
             self._folder.glob("*/job.json"), key=lambda path: path.stat().st_mtime, reverse=True
         )
-        for path in jobs:
-            # A run that cannot be healed now, its server being away, must not hide the others.
-            with suppress(BackendError, subprocess.TimeoutExpired):
-                self._heal(path.parent)
-        return [self._snapshot_or_failure(path.parent) for path in jobs]
+        return [self._healed(path.parent) for path in jobs]
+
+    def children(self, run_id: str) -> Sequence[Run]:
+        """Give a sweep's children in their order."""
+        jobs = self._folder.glob(f"{glob.escape(run_id)}.*/job.json")
+        found = [self._healed(path.parent) for path in jobs]
+        return sorted(found, key=lambda run: int(run.id.rpartition(".")[2]))
 
     def log(self, run_id: str, *, follow: bool) -> Iterator[str]:
         """Yield what the notebook printed, in lines; with `follow`, until the run is final."""
@@ -242,6 +245,12 @@ class LocalExecutor:
         for event in _events(events.read_bytes() if events.exists() else b""):
             run = advance(run, event)
         return run
+
+    def _healed(self, directory: Path) -> Run:
+        # A run that cannot be healed now, its server being away, must not hide the others.
+        with suppress(BackendError, subprocess.TimeoutExpired):
+            self._heal(directory)
+        return self._snapshot_or_failure(directory)
 
     def _snapshot_or_failure(self, directory: Path) -> Run:
         """Give a run whose files are broken as a failed one: it must not hide the others."""

@@ -127,7 +127,7 @@ def _card(run: Run, what: str) -> str:
     parts.append(_outcome(run))
     # Drawn again it would close under the reader's hand, so a run in progress has no such part.
     if run.state.is_final:
-        parts.append(_details(run))
+        parts.append(_details(run, what))
     return f"<div>{''.join(parts)}</div>"
 
 
@@ -196,11 +196,11 @@ def _outcome(run: Run) -> str:
     return f"<div>{' &nbsp; '.join(said)}</div>" if said else ""
 
 
-def _details(run: Run) -> str:
+def _details(run: Run, what: str) -> str:
     facts = [
         ("notebook", run.notebook),
         ("started", plain.when(run.started)),
-        ("cells", f"{run.cells_done} of {run.cells}" if run.cells else ""),
+        (f"{what}s", f"{run.cells_done} of {run.cells}" if run.cells else ""),
         ("peak memory", format_size(run.peak_memory) if run.peak_memory else ""),
         *((f"data {d.name}", f"{d.uri} ({d.digest})") for d in run.datasets),
         ("MLflow run", run.tracking_id),

@@ -146,13 +146,13 @@ def _(value: Verdict) -> str:
     return _gates(value)
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
+def _facts(run: Run, parts: str) -> list[tuple[str, str]]:
     cells = f"{run.cells_done}/{run.cells}" if run.cells else ""
     datasets = "; ".join(f"{d.name} = {d.uri} ({d.digest[:19]}…)" for d in run.datasets)
     facts = [
         ("notebook", run.notebook),
         ("started", f"{when(run.started)}, took {took(run)}" if run.started else ""),
-        ("cells", cells),
+        (parts, cells),
         ("peak memory", format_size(run.peak_memory) if run.peak_memory else ""),
         ("parameters", ", ".join(f"{k}={cell(v)}" for k, v in run.parameters.items())),
         ("data", datasets),
@@ -169,12 +169,17 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 @text.register
 def _(value: Run) -> str:
+    return _told(value, "cells")
+
+
+def _told(value: Run, parts: str) -> str:
+    """Tell of a run, whose parts are cells, or runs if it is a sweep."""
     lines = [f"{MARKS[value.state]} {value.id} {value.state}"]
     if value.failure:
         lines.append(f"  {value.failure.reason}")
         if value.failure.hint:
             lines.append(f"  → {value.failure.hint}")
-    for name, fact in _facts(value):
+    for name, fact in _facts(value, parts):
         first = f"  {name:<12} "
         may_fold = name in {"parameters", "data", "metrics"}
         lines.append(wrap(fact, first=first, indent=" " * 15) if may_fold else first + fact)
@@ -192,7 +197,7 @@ def run_row(run: Run) -> tuple[str, ...]:
     metrics = ", ".join(f"{k} {number(v)}" for k, v in sorted(run.metrics.items())[:3])
     return (
         run.id,
-        f"{MARKS[run.state]} {run.state}",
+        standing(run),
         run.notebook.rpartition("/")[2],
         when(run.started),
         took(run),
@@ -213,6 +218,12 @@ def _(value: RunList) -> str:
     return table(RUN_HEADINGS, rows)
 
 
+def standing(run: Run) -> str:
+    """Give a run's state, and how many of its cells are done while it runs."""
+    cells = f" {run.cells_done}/{run.cells}" if run.cells and not run.state.is_final else ""
+    return f"{MARKS[run.state]} {run.state}{cells}"
+
+
 def side_by_side(runs: Sequence[Run], best: str = "") -> tuple[list[str], list[list[str]]]:
     """Give one row a run: parameters that differ, then metrics."""
     names = list(dict.fromkeys(name for run in runs for name in run.parameters))
@@ -224,7 +235,7 @@ def side_by_side(runs: Sequence[Run], best: str = "") -> tuple[list[str], list[l
     rows = [
         [
             run.id + (" ★" if run.id == best else ""),
-            f"{MARKS[run.state]} {run.state}",
+            standing(run),
             *([run.notebook.rpartition("/")[2]] if len(notebooks) > 1 else []),
             *(cell(run.parameters[n]) if n in run.parameters else "" for n in differing),
             *(number(run.metrics.get(m)) for m in metrics),
@@ -242,7 +253,7 @@ def _(value: Comparison) -> str:
 
 @text.register
 def _(value: SweepResult) -> str:
-    lines = [text(value.run), "", table(*side_by_side(value.children, value.best))]
+    lines = [_told(value.run, "runs"), "", table(*side_by_side(value.children, value.best))]
     lines += [
         wrap(child.failure.reason, first=f"✘ {child.id}: ", indent="    ")
         for child in value.children

@@ -125,11 +125,9 @@ def _beginning_with(ref: str, executor: Executor) -> Run | None:
 def _children(run: Run, *, executor: Executor, registry: Registry) -> Sequence[Run]:
     if run.parent:
         return []
-    here = [child for child in executor.runs() if child.parent == run.id]
-    children = here or (
-        [] if run.directory else list(registry.runs(limit=10_000, parent=run.id))
-    )
-    return sorted(children, key=_place)
+    if run.directory:
+        return executor.children(run.id)
+    return sorted(registry.runs(limit=10_000, parent=run.id), key=_place)
 
 
 def _place(child: Run) -> tuple[float, str]:

@@ -14,10 +14,12 @@ from mlops_nb import wire
 from mlops_nb.adapters import lineage
 from mlops_nb.adapters.data import stage
 from mlops_nb.core.events import Judged, MetricLogged, Proposed, Registered
+from mlops_nb.core.gate import Verdict
 from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.run import Failure, RunState
 from mlops_nb.core.verbs import Deploy
 from mlops_nb.errors import BackendError, MlopsError
+from mlops_nb.flows.register import register
 from mlops_nb.project import INSIDE_RUN, Project
 from mlops_nb.redaction import Redactor
 from mlops_nb.runner.document import DEFAULT_KERNEL, load
@@ -327,6 +329,7 @@ def _after(job: Job, project: Project, record: Record) -> None:
         # Read now: who mends a gate in mlops.toml and retries is judged by the mended one.
         own = project.settings.gates.get(job.register, ())
         gates = tuple(dict.fromkeys([*job.gates, *own]))
+        verdict = record.run.verdict or Verdict(checks=())
         if gates:
             verdict = project.judge(record.run, gates, job.register)
             record.tell(Judged(run=job.id, time=datetime.now(UTC), verdict=verdict))
@@ -337,7 +340,14 @@ def _after(job: Job, project: Project, record: Record) -> None:
         if job.register:
             step = "register"
             done = replace(record.run, state=RunState.SUCCEEDED)
-            version = project.register(done, job.register, job.gates)
+            version = register(
+                done,
+                job.register,
+                gates,
+                registry=project.registry,
+                # A moment ago; to judge again would take a bootstrap more.
+                judge=lambda *_: verdict,
+            )
             record.tell(Registered(run=job.id, time=datetime.now(UTC), model=str(version)))
             if job.deploy:
                 step = "deploy"

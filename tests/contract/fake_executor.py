@@ -75,6 +75,9 @@ class FakeExecutor:
     def runs(self) -> Sequence[Run]:
         return list(reversed(self._runs.values()))
 
+    def children(self, run_id: str) -> Sequence[Run]:
+        return [run for run in self._runs.values() if run_id and run.parent == run_id]
+
     def log(self, run_id: str, *, follow: bool) -> Iterator[str]:
         self._known(run_id)
         if follow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,21 @@ class ExecutorContract:
         run = executor.cancel("nb-1")
         assert run.state is RunState.CANCELLED
         assert executor.cancel("nb-1") == run
+
+    def test_children_are_those_of_the_sweep_in_their_order(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        names = ["nb-1.2", "nb-1.10", "nb-1.1"]
+        for name in names:
+            job = replace(self.job(tmp_path, name), parent="nb-1")
+            executor.submit(job, GOOD)
+            list(executor.watch(name))
+        executor.submit(self.job(tmp_path, "nb-11"), GOOD)
+        list(executor.watch("nb-11"))
+        found = executor.children("nb-1")
+        assert {run.id for run in found} == set(names)
+        assert [run.state for run in found] == [RunState.SUCCEEDED] * 3
+        assert executor.children("nb-11") == []
 
     def test_an_unknown_run_is_said_to_be_unknown(self, executor: Executor) -> None:
         assert executor.run("nobody") is None

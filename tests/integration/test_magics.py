@@ -169,6 +169,28 @@ def test_a_sweep_ends_with_its_children(shell: Shell) -> None:
             assert "✘ failed" in cell.shown[kind]
 
 
+def test_a_live_sweep_shows_its_children_while_they_run(shell: Shell) -> None:
+    waiting = "while depth > 1 and not pathlib.Path('go').exists():\n    time.sleep(0.05)"
+    notebook = write_notebook(
+        shell.folder / "nb.ipynb",
+        "depth: int = 1",
+        f"import pathlib, time\n{waiting}",
+        "import mlflow\nmlflow.log_metric('score', depth)",
+    )
+    with Kernel(shell.folder, shell.env, notebook) as kernel:
+        kernel.run("%load_ext mlops_nb")
+        cell = kernel.run("%mlops sweep nb.ipynb -p depth=1,2 --best max:score")
+        kernel.listen_for(cell, ".1 ★")
+        kernel.listen_for(cell, "▶ running 1/3")
+        first, second = cell.shown["text/plain"].splitlines()[-3:-1]
+        assert "✔ succeeded" in first
+        assert "▶ running 1/3" in second
+        again = kernel.run(f"%mlops show {shell.json('runs')['runs'][0]['id']}")
+        assert "▶ running 1/3" in again.shown["text/plain"]
+        (shell.folder / "go").touch()
+        kernel.listen(lambda: cell.shown["text/plain"].count("✔ succeeded") == 2)
+
+
 def test_shutting_the_kernel_down_ends_the_view_and_not_the_run(shell: Shell) -> None:
     notebook = write_notebook(shell.folder / "nb.ipynb", *UNTIL_TOLD)
     with Kernel(shell.folder, shell.env, notebook) as kernel:
