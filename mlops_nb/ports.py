@@ -121,14 +121,14 @@ class Registry(Protocol):
         """
 
     def conceal(self, tracking_id: str, redact: Callable[[str], str]) -> Sequence[str]:
-        """Take known secrets out of the tags that the notebook itself recorded with the run.
+        """Take known secrets out of the tags and text files the notebook itself recorded.
 
         Args:
             tracking_id: MLflow id of the run.
             redact: takes secrets out of a text.
 
         Returns:
-            names of parameters that hold a secret: these can never be changed.
+            what holds a secret and cannot be changed: `parameter NAME`, `file PATH`.
         """
 
     def runs(

@@ -238,8 +238,8 @@ def _concealed(run: Run, registry: Registry, redact: Callable[[str], str]) -> Ru
     if not kept:
         return run
     failure = Failure(
-        reason=f"the notebook logged a secret to MLflow as parameter {', '.join(kept)}, which "
-        "can never be changed",
+        reason=f"the notebook logged a secret to MLflow as {', '.join(kept)}, which cannot be "
+        "changed",
         hint=f"delete MLflow run {run.tracking_id}, change the secret, and do not log it",
     )
     return replace(run, state=RunState.FAILED, failure=failure)

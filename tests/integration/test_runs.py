@@ -7,14 +7,11 @@ import signal
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psutil
 import pytest
 from shell import MLOPS, Shell, outputs, wait_until, write_notebook
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 QUICK = ("lr: float = 0.1  # learning rate\nname: str = 'a'", "print(name, lr * 2)")
 LONG = (
@@ -212,18 +209,35 @@ def test_a_secret_the_notebook_itself_logs_is_taken_out_or_the_run_fails(shell: 
         shell.folder / "nb.ipynb",
         "token: str = ''\nas_parameter: bool = False",
         "import mlflow\nmlflow.set_tag('leak', 'it is ' + token)\n"
+        "mlflow.log_dict({'url': 'https://me:' + token + '@host'}, 'deep/er/config.json')\n"
+        "mlflow.log_text('nothing to see', 'plain.txt')\n"
         "if as_parameter:\n    mlflow.log_param('key', token)",
     )
     words = ("-p", "token=secret:API_TOKEN")
     run = shell.train(notebook, *words, API_TOKEN="s3cr3t-Wert")
     leak = shell.mlflow().get_run(run["tracking_id"]).data.tags["leak"]
     assert leak == "it is [redacted]"
+    files = Path(shell.mlflow().download_artifacts(run["tracking_id"], ""))
+    assert "https://me:[redacted]@host" in (files / "deep/er/config.json").read_text()
+    assert (files / "plain.txt").read_text() == "nothing to see"
     failed = shell.train(
         notebook, *words, "-p", "as_parameter=true", code=3, API_TOKEN="s3cr3t-Wert"
     )
     assert "logged a secret to MLflow as parameter key" in failed["failure"]["reason"]
     assert failed["tracking_id"] in failed["failure"]["hint"]
     assert shell.status(failed["tracking_id"]) == "FAILED"
+
+
+def test_a_secret_in_a_file_that_is_no_text_fails_the_run(shell: Shell) -> None:
+    notebook = write_notebook(
+        shell.folder / "nb.ipynb",
+        "token: str = ''",
+        "import mlflow, pathlib\n"
+        "pathlib.Path('w.bin').write_bytes(b'\\0\\xff' + token.encode())\n"
+        "mlflow.log_artifact('w.bin', 'weights')",
+    )
+    run = shell.train(notebook, "-p", "token=secret:API_TOKEN", code=3, API_TOKEN="s3cr3t-Wert")
+    assert "logged a secret to MLflow as file weights/w.bin" in run["failure"]["reason"]
 
 
 def test_data_is_staged_digested_and_recorded(shell: Shell) -> None:

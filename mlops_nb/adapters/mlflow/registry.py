@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_nb.adapters.mlflow import models, recording, records
+from mlops_nb.adapters.mlflow import concealment, models, recording, records
 from mlops_nb.adapters.mlflow.connection import Connection
 from mlops_nb.adapters.mlflow.modelfiles import inspect_model
 from mlops_nb.adapters.mlflow.tables import read_table
@@ -154,20 +154,14 @@ class MlflowRegistry:
             return replace(run, ended=ended, metrics=recording.metrics_of(client, found))
 
     def conceal(self, tracking_id: str, redact: Callable[[str], str]) -> Sequence[str]:
-        """Take known secrets out of the tags that the notebook itself recorded with the run.
+        """Take known secrets out of the tags and text files that the notebook recorded.
 
         Runs the notebook started are looked through as well.
         """
-        kept = []
         with self._store.calls("take secrets out of the record") as client:
             first = client.get_run(tracking_id)
-            for run in [first, *recording.children(client, first)]:
-                tags = {name: redact(text) for name, text in run.data.tags.items()}
-                changed = {n: text for n, text in tags.items() if text != run.data.tags[n]}
-                if changed:
-                    recording.log(client, run.info.run_id, tags=changed)
-                kept += [name for name, text in run.data.params.items() if redact(text) != text]
-        return kept
+            runs = [first, *recording.children(client, first)]
+            return [what for run in runs for what in concealment.conceal(client, run, redact)]
 
     def runs(
         self, *, limit: int, notebook: str = "", state: RunState | None = None, parent: str = ""
