@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.verbs import Verb
 
 _INTERRUPTED = 130
+_SECONDS_UNTOLD = 30.0
 
 
 def main(words: list[str] | None = None) -> int:
@@ -33,8 +35,9 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete
+        from argcomplete.completers import SuppressCompleter
 
-        argcomplete.autocomplete(parser())
+        argcomplete.autocomplete(parser(), default_completer=SuppressCompleter())
     if words == ["--version"]:
         from mlops_nb import __version__
 
@@ -44,6 +47,7 @@ def main(words: list[str] | None = None) -> int:
         code = _answer(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
+        print("interrupted; `mlops runs` shows what goes on", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         # `mlops history | head` closes our stdout; that is no failure of ours.
@@ -73,7 +77,7 @@ def _do(verb: Verb, *, wants_json: bool) -> int:
     notebook = getattr(verb, "notebook", None)
     if notebook == "" and verb.verb != "runs":
         raise UserError(f"mlops {verb.verb} needs a notebook", hint="name it: churn.ipynb")
-    project = Project.open()
+    project = Project.open_for(verb)
     teller = _Teller()
     result = project.run(verb, teller)
     teller.end()
@@ -126,10 +130,14 @@ def describe(error: MlopsError) -> dict[str, object]:
 
 
 class _Teller:
-    """Shows events on stderr: progress on one line of a terminal, the rest line by line."""
+    """Shows events on stderr: progress on one line of a terminal, the rest line by line.
+
+    Where nobody looks on, as in CI, a line of progress now and then shows that time goes by.
+    """
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
+        self._told_at = time.monotonic()
         self._has_line = False
         self._moved = ""
 
@@ -142,6 +150,9 @@ class _Teller:
                 sys.stderr.write(f"\r\x1b[K{said[: _columns() - 1]}")
                 sys.stderr.flush()
                 self._has_line = True
+            elif time.monotonic() > self._told_at + _SECONDS_UNTOLD:
+                self._told_at = time.monotonic()
+                print(said, file=sys.stderr, flush=True)
             return
         self.end()
         if isinstance(event, RunMoved):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlops_nb.errors import MlopsError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Sequence
+
+    from mlops_nb.core.run import Run
 
 
 def notebooks(prefix: str, **_: object) -> list[str]:
@@ -53,13 +55,42 @@ def parameters(prefix: str, parsed_args: argparse.Namespace, **_: object) -> lis
 
 def runs(prefix: str, **_: object) -> list[str]:
     """Give ids of this machine's runs."""
+    return [run.id for run in _runs() if run.id.startswith(prefix)]
+
+
+def _runs() -> Sequence[Run]:
     from mlops_nb.project import Project
 
     try:
-        found: Iterable[Any] = Project.open().executor.runs()
+        return Project.open().executor.runs()
     except MlopsError:
         return []
-    return [run.id for run in found if run.id.startswith(prefix)]
+
+
+def kernels(prefix: str, **_: object) -> list[str]:
+    """Give the kernelspecs that are installed here."""
+    from jupyter_core.paths import jupyter_path
+
+    found = {
+        path.parent.name
+        for folder in jupyter_path("kernels")
+        for path in Path(folder).glob("*/kernel.json")
+    }
+    return sorted(name for name in found if name.startswith(prefix))
+
+
+def files(prefix: str, **_: object) -> list[str]:
+    """Give files and folders whose path begins with `prefix`."""
+    from argcomplete.completers import FilesCompleter
+
+    return list(FilesCompleter()(prefix))
+
+
+def bests(prefix: str, **_: object) -> list[str]:
+    """Give `max:METRIC` and `min:METRIC` of the metrics this machine's runs logged."""
+    metrics = sorted({name for run in _runs() for name in run.metrics})
+    found = [f"{way}:{name}" for way in ("max", "min") for name in metrics or [""]]
+    return [text for text in found if text.startswith(prefix)]
 
 
 def environments(prefix: str, **_: object) -> list[str]:

@@ -164,7 +164,8 @@ def _limit_words(verb: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="stop the kernel above it: 8GiB",
     )
-    verb.add_argument("--kernel", default="", metavar="NAME", help="kernelspec to use")
+    action = verb.add_argument("--kernel", default="", metavar="NAME", help="kernelspec to use")
+    action.completer = completion.kernels  # type: ignore[attr-defined]
 
 
 def _data_words(verb: argparse.ArgumentParser) -> None:
@@ -229,9 +230,10 @@ def _running(add: _Adder) -> None:
     )
     _notebook(verb, optional=True)
     _parameter_words(verb, "value of a parameter; secret:NAME passes a secret; may be repeated")
-    verb.add_argument(
+    action = verb.add_argument(
         "-f", "--file", dest="parameter_file", default="", metavar="FILE", help="YAML or JSON"
     )
+    action.completer = completion.files  # type: ignore[attr-defined]
     _data_words(verb)
     _gate_words(verb)
     verb.add_argument(
@@ -258,13 +260,17 @@ def _running(add: _Adder) -> None:
     )
     _notebook(verb, optional=True)
     _parameter_words(verb, "one value, a list 0.1,0.01 or a range 2..8; may be repeated")
-    verb.add_argument("--file", default="", metavar="CSV", help="sets of parameters, one a row")
+    action = verb.add_argument(
+        "--file", default="", metavar="CSV", help="sets of parameters, one a row"
+    )
+    action.completer = completion.files  # type: ignore[attr-defined]
     verb.add_argument(
         "--random", type=int, default=0, metavar="N", help="draw N of the sets instead of all"
     )
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawing")
     verb.add_argument("--parallel", type=int, default=1, metavar="N", help="runs at once")
-    verb.add_argument("--best", default="", metavar="max:METRIC", help="or min:METRIC")
+    action = verb.add_argument("--best", default="", metavar="max:METRIC", help="or min:METRIC")
+    action.completer = completion.bests  # type: ignore[attr-defined]
     _data_words(verb)
     _wait_words(verb)
     _limit_words(verb)
@@ -275,8 +281,11 @@ def _looking(add: _Adder) -> None:
         "runs", "list runs, newest first", "runs", "runs churn.ipynb --state failed"
     )
     _notebook(verb, optional=True)
-    verb.add_argument("--state", default="", choices=["", *RunState], metavar="STATE")
-    verb.add_argument("--limit", type=int, default=20, metavar="N")
+    states = [str(state) for state in RunState]
+    verb.add_argument(
+        "--state", default="", choices=states, metavar="STATE", help=", ".join(states)
+    )
+    verb.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most")
     verb = add.verb("show", "show a run; of a sweep, its children too", "show churn-3fa9c1")
     _run_argument(verb)
     verb = add.verb("logs", "show what a run printed", "logs -f churn-3fa9c1")
@@ -335,7 +344,7 @@ def _delivering(add: _Adder) -> None:
     )
     verb.add_argument("model", nargs="?", default="", metavar="MODEL")
     _environment(verb, "--env", default="", help="only this environment")
-    verb.add_argument("--limit", type=int, default=50, metavar="N")
+    verb.add_argument("--limit", type=int, default=50, metavar="N", help="how many at most")
     verb = add.verb(
         "rollback",
         "propose the return to an earlier version",

@@ -85,11 +85,15 @@ def _session_name() -> str:
 
 
 def this_notebook() -> str:
-    """Give the path of the notebook whose kernel this is.
+    """Give the path of the notebook whose kernel this is; inside a run, of that run's.
 
     Raises:
         UserError: if this is no notebook's kernel, or the front end does not tell its path.
     """
+    from mlops_nb.project import Project
+
+    if outer := Project.open().outer_run():
+        return outer.notebook
     shell = _shell()
     told = shell.user_ns.get("__vsc_ipynb_file__") if shell is not None else None
     path = told or _session_name()

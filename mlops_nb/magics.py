@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,7 +33,7 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
         shell: IPython's shell.
         on_display: told of the runs that a cell's view shows.
     """
-    from mlops_nb.live import is_kernel, is_live
+    from mlops_nb.live import is_kernel, is_live, this_notebook
     from mlops_nb.project import INSIDE_RUN, Project
 
     try:
@@ -40,12 +41,12 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
     except Help as help_:
         print(help_, end="")
         return None
+    is_inside_run = INSIDE_RUN in os.environ
     if isinstance(verb, Train | Sweep | Inspect) and not verb.notebook:
-        verb = replace(verb, notebook=_this_notebook())
+        verb = replace(verb, notebook=this_notebook() if is_inside_run else _as_saved())
     if isinstance(verb, Train | Sweep | Retry) and verb.wait is None:
         verb = replace(verb, wait=not is_live())
-    project = Project.open()
-    is_inside_run = INSIDE_RUN in project.environment
+    project = Project.open_for(verb)
     if isinstance(verb, Train | Sweep | Retry | Show) and not wants_json:
         if is_kernel() and not is_inside_run:
             return _show_run(verb, project, shell, on_display)
@@ -56,7 +57,8 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
     return _give(project.run(verb, _say), wants_json=wants_json)
 
 
-def _this_notebook() -> str:
+def _as_saved() -> str:
+    """Give this notebook's path, and say how old the file is that will be run."""
     from mlops_nb.live import this_notebook
 
     path = this_notebook()

@@ -39,6 +39,7 @@ class Executor(Protocol):
 
         Raises:
             BackendError: if the runner could not be started.
+            Conflict: if the key belongs to a run of another request.
         """
 
     def resume(self, run_id: str) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,9 +32,11 @@ def read_notebook(path: str) -> tuple[Notebook, bytes]:
         content = Path(path).read_bytes()
     except FileNotFoundError:
         near = sorted(p.name for p in Path(path).parent.glob("*.ipynb"))
+        close = difflib.get_close_matches(Path(path).name, near, n=1)
+        listed = f"in that folder: {', '.join(near[:8])}" if near else "check the path"
         raise NotANotebook(
             f"there is no notebook {path}",
-            hint=f"in that folder: {', '.join(near[:8])}" if near else "check the path",
+            hint=f"did you mean {close[0]}?" if close else listed,
         ) from None
     except OSError as error:
         raise NotANotebook(f"{path} cannot be read: {error.strerror}") from None
@@ -48,6 +51,7 @@ def prepare(
     file_parameters: Mapping[str, object],
     find_credential: Callable[[str, str], str],
     look_up: Callable[[str], object],
+    locate: Callable[[DataSource], DataSource],
 ) -> RunSpec:
     """Check a request against the notebook and the settings.
 
@@ -58,6 +62,7 @@ def prepare(
         file_parameters: content of the request's parameter file.
         find_credential: tells what kind of credential a parameter's literal looks like.
         look_up: finds a secret by reference, or raises UserError.
+        locate: finds local data, or raises UserError.
 
     Returns:
         what to run.
@@ -103,7 +108,7 @@ def prepare(
         notebook=str(Path(verb.notebook).resolve()),
         parameters=bound,
         secrets=secrets,
-        data=tuple(DataSource(name=name, uri=uri) for name, uri in verb.data.items()),
+        data=tuple(locate(DataSource(name=name, uri=uri)) for name, uri in verb.data.items()),
         kernel=verb.kernel or settings.kernel or notebook.kernel,
         limits=Limits(
             timeout=verb.timeout or settings.limits.timeout,
@@ -129,7 +134,7 @@ def _check_steps(verb: Train, settings: Settings) -> None:
             raise UserError(
                 f"--deploy {verb.deploy} needs a registered model", hint="add --register NAME"
             )
-        settings.environment(verb.deploy)
+        settings.environment(verb.deploy).check_image()
 
 
 def read_parameter_file(path: str) -> dict[str, object]:

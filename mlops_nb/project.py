@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, assert_never
 from mlops_nb.core import verbs
 from mlops_nb.core.events import Note
 from mlops_nb.core.model import ModelRef
-from mlops_nb.core.results import Comparison, DeploymentHistory, ModelList, SweepResult
+from mlops_nb.core.results import DeploymentHistory, ModelList, SweepResult
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.settings import FILE_NAME, LOCAL_STORE, Settings, parse_settings
-from mlops_nb.errors import BadSettings, NotFound, UserError
+from mlops_nb.errors import BadSettings, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from mlops_nb.core.data import DataSource
     from mlops_nb.core.delivery import Deployment, Merged
     from mlops_nb.core.events import Event
     from mlops_nb.core.gate import Verdict
@@ -75,6 +76,25 @@ class Project:
                 return cls(folder, settings, environment)
         return cls(start, Settings(name=start.name or "mlops"), environment)
 
+    @classmethod
+    def open_for(cls, verb: verbs.Verb) -> Project:
+        """Open the project of the working folder or, if that lies in none, the notebook's.
+
+        Raises:
+            BadSettings: if mlops.toml cannot be read.
+        """
+        here = cls.open()
+        notebook = getattr(verb, "notebook", "")
+        if here.is_initialized or not notebook:
+            return here
+        there = cls.open(Path(notebook).absolute().parent)
+        return there if there.is_initialized else here
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether the folder has an mlops.toml."""
+        return (self.folder / FILE_NAME).is_file()
+
     def run(self, verb: verbs.Verb, tell: Listener = _silent) -> Any:
         """Do what the verb says.
 
@@ -89,7 +109,7 @@ class Project:
             MlopsError: of the class that tells what is wrong.
         """
         starts_run = isinstance(verb, verbs.Train | verbs.Sweep | verbs.Retry)
-        if starts_run and (outer := self._outer_run()):
+        if starts_run and (outer := self.outer_run()):
             tell(Note(text=f"inside run {outer.id}: `{verb.verb}` does nothing here"))
             return outer
         return self._flow(verb, tell)
@@ -121,12 +141,16 @@ class Project:
 
                 return logs(verb, executor=self.executor, registry=self.registry)
             case verbs.Cancel():
-                return self.executor.cancel(self._find(verb.run).id)
+                run = self._find(verb.run)
+                if run.state.is_final:
+                    tell(Note(text=f"{run.id} had ended already"))
+                return self.executor.cancel(run.id)
             case verbs.Retry():
                 return self._retry(verb, tell)
             case verbs.Compare():
-                found = {run.id: run for run in map(self._find, verb.runs)}
-                return Comparison(runs=tuple(found.values()))
+                from mlops_nb.flows.runs import compare
+
+                return compare(verb, executor=self.executor, registry=self.registry)
             case verbs.Register():
                 return self.register(self._find(verb.run), verb.name, verb.gates)
             case verbs.Models():
@@ -246,7 +270,8 @@ class Project:
 
         return who_asks(self.folder)
 
-    def _outer_run(self) -> Run | None:
+    def outer_run(self) -> Run | None:
+        """Give the run that this process, a notebook's kernel, belongs to; None outside one."""
         run_id = self.environment.get(INSIDE_RUN)
         if not run_id:
             return None
@@ -276,7 +301,7 @@ class Project:
             {
                 "settings": lambda: (
                     f"{self.folder / FILE_NAME}"
-                    if (self.folder / FILE_NAME).exists()
+                    if self.is_initialized
                     else f"no {FILE_NAME} in {self.folder}: defaults are used"
                 ),
                 "kernel": lambda: self.executor.check(self.settings.kernel or "python3"),
@@ -294,6 +319,7 @@ class Project:
         if verb.deploy and verb.register:
             # What is missing for the last step is said before the first.
             self.forge  # noqa: B018
+        self._tell_where(tell)
         run_id = _new_id(verb.notebook)
         try:
             run = train(
@@ -306,6 +332,7 @@ class Project:
                 else {},
                 find_credential=find_credential,
                 look_up=self.secret,
+                locate=self._locate,
                 project=str(self.folder),
                 requested_by=self.person,
                 tell=tell,
@@ -319,6 +346,7 @@ class Project:
         from mlops_nb.flows.sweep import sweep
         from mlops_nb.redaction import find_credential
 
+        self._tell_where(tell)
         run_id = _new_id(verb.notebook)
         try:
             run = sweep(
@@ -328,6 +356,7 @@ class Project:
                 settings=self.settings,
                 find_credential=find_credential,
                 look_up=self.secret,
+                locate=self._locate,
                 project=str(self.folder),
                 requested_by=self.person,
             )
@@ -338,6 +367,21 @@ class Project:
             self._cancel_unseen(run_id, interrupt)
         return show(run_id, executor=self.executor, registry=self.registry)
 
+    def _tell_where(self, tell: Listener) -> None:
+        """Say where runs are kept, the first time and where nobody chose the place."""
+        if not self.is_initialized and not self._state_folder.exists():
+            tell(
+                Note(
+                    text=f"there is no {FILE_NAME} in {self.folder} or above: runs are kept in "
+                    f"{self._state_folder}; `mlops init` makes the folder a project"
+                )
+            )
+
+    def _locate(self, source: DataSource) -> DataSource:
+        from mlops_nb.adapters.data import locate
+
+        return locate(source, Path.cwd(), self.folder)
+
     def _cancel_unseen(self, run_id: str, interrupt: KeyboardInterrupt) -> Run:
         """Cancel a run that was interrupted before anybody stayed with it."""
         if self.executor.run(run_id) is None:
@@ -345,22 +389,10 @@ class Project:
         return self.executor.cancel(run_id)
 
     def _retry(self, verb: verbs.Retry, tell: Listener) -> Run | SweepResult:
+        from mlops_nb.flows.retry import retry
         from mlops_nb.flows.runs import show
 
-        run = self._find(verb.run)
-        if not run.directory:
-            raise NotFound(
-                f"run {run.id} was made on another machine: there is nothing here to repeat",
-                hint=f"run `mlops train {run.notebook}` with its parameters",
-            )
-        if not run.state.is_final:
-            raise UserError(
-                f"run {run.id} is {run.state}", hint=f"wait for it: mlops logs -f {run.id}"
-            )
-        gates_failed = run.verdict is not None and not run.verdict.passed
-        if run.state is RunState.SUCCEEDED and not gates_failed:
-            raise UserError(f"run {run.id} succeeded: there is nothing to do again")
-        run = self.executor.resume(run.id)
+        run = retry(self._find(verb.run), executor=self.executor, tell=tell)
         if not verb.wait:
             return run
         self._watch(run, tell)

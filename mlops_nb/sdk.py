@@ -47,23 +47,25 @@ def _bytes(size: str | int | None) -> int | None:
     return parse_size(size) if isinstance(size, str) else size
 
 
+def _run(verb: verbs.Verb) -> Any:
+    return Project.open_for(verb).run(verb)
+
+
 def init(*, gitops: _Paths = "") -> Initialized:
     """Make the working folder a project: mlops.toml and, unless named, a GitOps repository."""
-    result: Initialized = Project.open().run(verbs.Init(gitops=str(gitops)))
+    result: Initialized = _run(verbs.Init(gitops=str(gitops)))
     return result
 
 
 def doctor(*, timeout: float = 10.0) -> Diagnosis:
     """Try every configured part, each for at most `timeout` seconds."""
-    result: Diagnosis = Project.open().run(verbs.Doctor(timeout=timeout))
+    result: Diagnosis = _run(verbs.Doctor(timeout=timeout))
     return result
 
 
 def inspect(notebook: _Paths = "") -> Notebook:
     """Give a notebook's parameters; without a path, of the notebook this is called in."""
-    result: Notebook = Project.open().run(
-        verbs.Inspect(notebook=str(notebook) or this_notebook())
-    )
+    result: Notebook = _run(verbs.Inspect(notebook=str(notebook) or this_notebook()))
     return result
 
 
@@ -128,7 +130,7 @@ def train(
         kernel=kernel,
         key=key,
     )
-    run: Run = Project.open().run(verb)
+    run: Run = _run(verb)
     return ensure_success(run) if verb.wait else run
 
 
@@ -185,33 +187,31 @@ def sweep(
         memory=_bytes(memory),
         kernel=kernel,
     )
-    result: SweepResult | Run = Project.open().run(verb)
+    result: SweepResult | Run = _run(verb)
     return result
 
 
 def runs(notebook: str = "", *, state: str = "", limit: int = 20) -> RunList:
     """List runs, newest first."""
-    result: RunList = Project.open().run(
-        verbs.Runs(notebook=notebook, state=state, limit=limit)
-    )
+    result: RunList = _run(verbs.Runs(notebook=notebook, state=state, limit=limit))
     return result
 
 
 def show(run: str) -> Run | SweepResult:
     """Give a run as it is now; of a sweep, its children too."""
-    result: Run | SweepResult = Project.open().run(verbs.Show(run=run))
+    result: Run | SweepResult = _run(verbs.Show(run=run))
     return result
 
 
 def logs(run: str, *, follow: bool = False) -> Iterator[str]:
     """Yield what a run printed, in lines; with `follow`, until it ends."""
-    result: Iterator[str] = Project.open().run(verbs.Logs(run=run, follow=follow))
+    result: Iterator[str] = _run(verbs.Logs(run=run, follow=follow))
     return result
 
 
 def cancel(run: str) -> Run:
     """Stop a run; give it once it has stopped."""
-    result: Run = Project.open().run(verbs.Cancel(run=run))
+    result: Run = _run(verbs.Cancel(run=run))
     return result
 
 
@@ -225,13 +225,13 @@ def retry(run: str, *, wait: bool | None = None) -> SweepResult | Run:
         RunFailed: if it was waited for and failed again.
     """
     stays = not is_live() if wait is None else wait
-    result: SweepResult | Run = Project.open().run(verbs.Retry(run=run, wait=stays))
+    result: SweepResult | Run = _run(verbs.Retry(run=run, wait=stays))
     return ensure_success(result) if stays and isinstance(result, Run) else result
 
 
 def compare(*runs: str) -> Comparison:
     """Give runs to be read side by side."""
-    result: Comparison = Project.open().run(verbs.Compare(runs=runs))
+    result: Comparison = _run(verbs.Compare(runs=runs))
     return result
 
 
@@ -241,15 +241,13 @@ def register(run: str, name: str, *, gate: _Texts = ()) -> ModelVersion:
     Raises:
         GateFailed: if a gate does not pass; nothing is registered.
     """
-    result: ModelVersion = Project.open().run(
-        verbs.Register(run=run, name=name, gates=_many(gate))
-    )
+    result: ModelVersion = _run(verbs.Register(run=run, name=name, gates=_many(gate)))
     return result
 
 
 def models(name: str = "") -> ModelList:
     """List versions of a model, or of all."""
-    result: ModelList = Project.open().run(verbs.Models(name=name))
+    result: ModelList = _run(verbs.Models(name=name))
     return result
 
 
@@ -260,27 +258,27 @@ def deploy(model: str, to: str, *, canary: str = "", dry_run: bool = False) -> D
         GateFailed: if a gate of the environment does not pass; nothing is written.
     """
     verb = verbs.Deploy(model=model, to=to, canary=canary, dry_run=dry_run)
-    result: Deployment = Project.open().run(verb)
+    result: Deployment = _run(verb)
     return result
 
 
 def merge(number: int) -> Merged:
     """Merge a pull request of the local GitOps repository."""
-    result: Merged = Project.open().run(verbs.Merge(number=number))
+    result: Merged = _run(verbs.Merge(number=number))
     return result
 
 
 def history(model: str = "", *, env: str = "", limit: int = 50) -> DeploymentHistory:
     """Tell who deployed which model when, and with what data, from Git alone."""
     verb = verbs.History(model=model, env=env, limit=limit)
-    result: DeploymentHistory = Project.open().run(verb)
+    result: DeploymentHistory = _run(verb)
     return result
 
 
 def rollback(model: str, env: str, *, to: int = 0, reason: str = "") -> Deployment:
     """Propose the return to an earlier version, as a pull request."""
     verb = verbs.Rollback(model=model, env=env, to=to, reason=reason)
-    result: Deployment = Project.open().run(verb)
+    result: Deployment = _run(verb)
     return result
 
 

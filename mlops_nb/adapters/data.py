@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -23,6 +25,28 @@ if TYPE_CHECKING:
 _WEB = {"http", "https"}
 _S3 = {"s3", "s3a"}
 _UNREACHED = re.compile("Connect|Connection|Timeout|Disconnected|Payload|HTTPClient|DNS")
+
+
+def locate(source: DataSource, here: Path, base: Path) -> DataSource:
+    """Give local data by its path from `base`, as `stage` takes it; others as they are.
+
+    Args:
+        source: the data; a relative path starts from `here`.
+        here: the folder somebody types in.
+        base: the project's folder.
+
+    Raises:
+        UserError: if there is no such data, or the uri cannot be read.
+    """
+    scheme = _scheme(source.uri)
+    if scheme not in {"", "file"}:
+        _check_scheme(source, scheme)
+        return source
+    path = _local(source, here)
+    if scheme or here == base:
+        return source
+    uri = str(path.relative_to(base) if path.is_relative_to(base) else path)
+    return replace(source, uri=uri)
 
 
 def stage(
@@ -57,15 +81,11 @@ def stage(
     if scheme in {"", "file"}:
         path = _local(source, base)
         uri = path.as_uri()
-    elif scheme in _WEB | _S3:
+    else:
+        _check_scheme(source, scheme)
         if tell is not None:
             tell(f"loading {source.name} from {uri}")
         path = _load(source, uri, folder / source.name)
-    else:
-        raise UserError(
-            f"the data {source.name} cannot be read from {scheme}://",
-            hint="give a path, or a file://, s3://, http:// or https:// address",
-        )
     try:
         digest, size = _digest(path)
     except OSError as error:
@@ -74,6 +94,14 @@ def stage(
             hint="check its permissions",
         ) from None
     return path, Dataset(name=source.name, uri=uri, digest=f"sha256:{digest}", size=size)
+
+
+def _check_scheme(source: DataSource, scheme: str) -> None:
+    if scheme not in _WEB | _S3:
+        raise UserError(
+            f"the data {source.name} cannot be read from {scheme}://",
+            hint="give a path, or a file://, s3://, http:// or https:// address",
+        )
 
 
 def _scheme(uri: str) -> str:
@@ -95,10 +123,12 @@ def _local(source: DataSource, base: Path) -> Path:
         text = unquote(parts.path)
     path = Path(os.path.abspath(base / Path(text).expanduser()))  # noqa: PTH100  # keeps links
     if not text or not path.exists():
-        near = [p.name for p in sorted(path.parent.glob("*"))[:8]] if text else []
+        near = difflib.get_close_matches(
+            path.name, [p.name for p in path.parent.glob("*")], n=1
+        )
         raise UserError(
-            f"the data {source.name} is not there: {path if text else source.uri!r}",
-            hint=f"in that folder: {', '.join(near)}" if near else "check the path",
+            f"the data {source.name} is not there: {path if text else repr(source.uri)}",
+            hint=f"did you mean {near[0]}?" if text and near else "check the path",
         )
     if not path.is_file() and not path.is_dir():
         raise UserError(

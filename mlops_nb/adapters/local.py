@@ -64,6 +64,7 @@ class LocalExecutor:
         with self._locked(self._folder / "submit.lock"):
             key = self._folder / f".key-{hashlib.sha256(job.key.encode()).hexdigest()[:32]}"
             if job.key and key.exists() and (earlier := self.run(key.read_text())):
+                self._check_same(job, notebook, earlier)
                 return earlier
             directory = self._folder / job.id
             directory.mkdir()
@@ -75,6 +76,17 @@ class LocalExecutor:
             self._start(directory)
         return job.queued(str(directory))
 
+    def _check_same(self, job: Job, notebook: bytes, earlier: Run) -> None:
+        directory = self._folder / earlier.id
+        asked = wire.loads(Job, (directory / "job.json").read_bytes())
+        same = replace(asked, id=job.id, requested_by=job.requested_by) == job
+        if not same or (directory / "notebook.ipynb").read_bytes() != notebook:
+            raise Conflict(
+                f"key {job.key!r} belongs to run {earlier.id}, which has another notebook or "
+                "was asked for in other words",
+                hint=f"give another --key, or look at that run: mlops show {earlier.id}",
+            )
+
     def resume(self, run_id: str) -> Run:
         """Do the steps after the notebook again, from the one that failed."""
         directory = self._directory(run_id)
@@ -83,13 +95,12 @@ class LocalExecutor:
                 raise Conflict(
                     f"run {run_id} is not finished", hint=f"wait for it: mlops logs -f {run_id}"
                 )
-            before = self._snapshot_or_failure(directory)
             # What was said before ended with a final word; a new try tells its own story.
             with suppress(FileNotFoundError):
                 (directory / "events.jsonl").replace(directory / "events.before.jsonl")
             (directory / "result.json").replace(directory / "result.before.json")
             self._start(directory, "--resume")
-        return before
+        return self._snapshot_or_failure(directory)
 
     def watch(self, run_id: str) -> Iterator[Event]:
         """Yield every event of the run from its beginning until it is final."""

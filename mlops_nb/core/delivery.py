@@ -139,6 +139,18 @@ class Environment:
                 hint="give 1 or more",
             )
 
+    def check_image(self) -> None:
+        """Refuse to deploy where nobody said with which server.
+
+        Raises:
+            UserError: if no image is named.
+        """
+        if not self.image:
+            raise UserError(
+                f"environment {self.name} names no model server image",
+                hint=f'set image = "registry/name@sha256:…" in [environments.{self.name}]',
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:

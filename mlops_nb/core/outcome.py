@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mlops_nb import errors
 from mlops_nb.core.gate import Verdict
+from mlops_nb.core.run import RunState
 
 if TYPE_CHECKING:
     from mlops_nb.core.run import Failure, Run
@@ -21,6 +22,10 @@ def ensure_success(run: Run) -> Run:
     """
     if run.failure is not None:
         raise _error(run, run.failure)
+    if run.state is RunState.CANCELLED:
+        raise errors.RunFailed(
+            f"{run.id} was cancelled", hint=f"go on with it: mlops retry {run.id}"
+        )
     if run.verdict is not None and not run.verdict.passed:
         refused = run.verdict.refused
         raise errors.GateFailed(

@@ -26,7 +26,7 @@ from mlops_nb.core.results import (
     SweepResult,
 )
 from mlops_nb.core.run import Failure, Run, RunState
-from mlops_nb.display import plain
+from mlops_nb.display import delivery, plain, runs
 from mlops_nb.display.plain import text
 
 if TYPE_CHECKING:
@@ -217,20 +217,23 @@ def _details(run: Run, what: str) -> str:
 @html.register
 def _(value: SweepResult) -> str:
     best = f"<div>★ best: <b>{escape(value.best)}</b></div>" if value.best else ""
-    rows = plain.side_by_side(value.children, value.best)
-    return f"<div>{_card(value.run, 'run')}{best}{_table(*rows)}</div>"
+    rows = runs.side_by_side(value.children, value.best)
+    lacking = f"<div>{escape(said)}</div>" if (said := runs.lacking(value)) else ""
+    return f"<div>{_card(value.run, 'run')}{best}{lacking}{_table(*rows)}</div>"
 
 
 @html.register
 def _(value: Comparison) -> str:
-    return _table(*plain.side_by_side(value.runs))
+    same = runs.shared(value.runs)
+    below = f"<div>{_coloured(_GREY, f'the same in all: {same}')}</div>" if same else ""
+    return f"<div>{_table(*runs.side_by_side(value.runs))}{below}</div>"
 
 
 @html.register
 def _(value: RunList) -> str:
     if not value.runs:
         return "<div>no runs; start one: <code>%mlops train NOTEBOOK</code></div>"
-    return _table(plain.RUN_HEADINGS, [plain.run_row(run) for run in value.runs])
+    return _table(runs.RUN_HEADINGS, [runs.run_row(run) for run in value.runs])
 
 
 @html.register
@@ -249,7 +252,7 @@ def _(value: Diagnosis) -> str:
 
 @html.register
 def _(value: ModelVersion) -> str:
-    return _table(plain.MODEL_HEADINGS, plain.model_rows([value]))
+    return _table(delivery.MODEL_HEADINGS, delivery.model_rows([value]))
 
 
 @html.register
@@ -258,7 +261,7 @@ def _(value: ModelList) -> str:
         return (
             "<div>no models; register one: <code>%mlops register RUN --name NAME</code></div>"
         )
-    return _table(plain.MODEL_HEADINGS, plain.model_rows(value.versions))
+    return _table(delivery.MODEL_HEADINGS, delivery.model_rows(value.versions))
 
 
 @html.register
@@ -268,7 +271,7 @@ def _(value: DeploymentHistory) -> str:
             "<div>nothing was deployed yet; propose something: "
             "<code>%mlops deploy MODEL --to ENV</code></div>"
         )
-    return _table(plain.DEPLOYED_HEADINGS, plain.deployed_rows(value.deployments))
+    return _table(delivery.DEPLOYED_HEADINGS, delivery.deployed_rows(value.deployments))
 
 
 @html.register

@@ -147,11 +147,7 @@ def _check_allowed(version: ModelVersion, environment: Environment) -> None:
             hint="log it as ONNX or skops, or set allow_pickle = true in "
             f"[environments.{environment.name}]",
         )
-    if not environment.image:
-        raise UserError(
-            f"environment {environment.name} names no model server image",
-            hint=f'set image = "registry/name@sha256:…" in [environments.{environment.name}]',
-        )
+    environment.check_image()
 
 
 def _judge(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.events import Note
-from mlops_nb.core.results import RunList, SweepResult
+from mlops_nb.core.results import Comparison, RunList, SweepResult
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.sweep import parse_best
 from mlops_nb.errors import BackendError, NotFound, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from mlops_nb.core.verbs import Logs, Runs
+    from mlops_nb.core.verbs import Compare, Logs, Runs
     from mlops_nb.ports import Executor, Listener, Registry
 
 
@@ -31,15 +32,22 @@ def runs(verb: Runs, *, executor: Executor, registry: Registry, tell: Listener) 
             found.setdefault(run.id, run)
     except BackendError as error:
         tell(Note(text=f"only runs of this machine are shown: {error.message}"))
+    of_notebook = [run for run in found.values() if _is_of(run.notebook, verb.notebook)]
+    if found and not of_notebook:
+        tell(Note(text=_others(verb.notebook, found.values())))
     wanted = [
-        run
-        for run in found.values()
-        if not run.parent
-        and (state is None or run.state is state)
-        and (not verb.notebook or _is_of(run.notebook, verb.notebook))
+        run for run in of_notebook if not run.parent and (state is None or run.state is state)
     ]
     wanted.sort(key=lambda run: run.started.timestamp() if run.started else 1e12, reverse=True)
     return RunList(runs=tuple(wanted[: verb.limit]))
+
+
+def _others(notebook: str, found: Iterable[Run]) -> str:
+    """Say of which notebooks there are runs, when there is none of the one asked for."""
+    names = sorted({run.notebook.rpartition("/")[2] for run in found if run.notebook})
+    close = difflib.get_close_matches(Path(notebook).name, names, n=1)
+    said = f"did you mean {close[0]}?" if close else f"there are runs of {', '.join(names[:8])}"
+    return f"no run of {notebook}; {said}"
 
 
 def _recorded(verb: Runs, state: RunState | None, registry: Registry) -> Sequence[Run]:
@@ -54,7 +62,9 @@ def _recorded(verb: Runs, state: RunState | None, registry: Registry) -> Sequenc
 
 
 def _is_of(notebook: str, wanted: str) -> bool:
-    """Tell whether a notebook is meant by a path, a file name or the end of a path."""
+    """Tell whether a notebook is meant by a path, a file name, a path's end, or nothing."""
+    if not wanted:
+        return True
     path, parts = Path(notebook), Path(wanted).parts
     return path.parts[-len(parts) :] == parts or path == Path(wanted).resolve()
 
@@ -81,6 +91,20 @@ def show(ref: str, *, executor: Executor, registry: Registry) -> Run | SweepResu
     if not children:
         return run
     return SweepResult(run=run, children=tuple(children), best=best_of(children, run.best))
+
+
+def compare(verb: Compare, *, executor: Executor, registry: Registry) -> Comparison:
+    """Give runs side by side; a sweep stands for its children.
+
+    Raises:
+        NotFound: if there is no such run.
+    """
+    found: dict[str, Run] = {}
+    for ref in verb.runs:
+        run = find(ref, executor=executor, registry=registry)
+        children = _children(run, executor=executor, registry=registry)
+        found.update({one.id: one for one in children or [run]})
+    return Comparison(runs=tuple(found.values()))
 
 
 def find(ref: str, *, executor: Executor, registry: Registry) -> Run:
@@ -158,6 +182,11 @@ def logs(verb: Logs, *, executor: Executor, registry: Registry) -> Iterator[str]
         NotFound: if there is no such run, or its log is kept nowhere.
     """
     run = find(verb.run, executor=executor, registry=registry)
+    if children := _children(run, executor=executor, registry=registry):
+        raise UserError(
+            f"run {run.id} is a sweep: its {len(children)} children print, not it",
+            hint=f"look at one: mlops logs {children[0].id}; at all: mlops show {run.id}",
+        )
     if run.directory:
         yield from executor.log(run.id, follow=verb.follow)
         return

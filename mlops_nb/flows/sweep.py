@@ -14,6 +14,7 @@ from mlops_nb.preparation import prepare, read_notebook
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlops_nb.core.data import DataSource
     from mlops_nb.core.run import Run
     from mlops_nb.core.settings import Settings
     from mlops_nb.core.verbs import Sweep
@@ -28,6 +29,7 @@ def sweep(
     settings: Settings,
     find_credential: Callable[[str, str], str],
     look_up: Callable[[str], object],
+    locate: Callable[[DataSource], DataSource],
     project: str,
     requested_by: str,
 ) -> Run:
@@ -71,6 +73,7 @@ def sweep(
             file_parameters={},
             find_credential=find_credential,
             look_up=look_up,
+            locate=locate,
         )
         for values in sets
     ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mlops_nb.core.events import RunMoved
+from mlops_nb.core.events import Note, RunMoved
 from mlops_nb.core.verbs import Job
 from mlops_nb.preparation import prepare, read_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mlops_nb.core.data import DataSource
     from mlops_nb.core.run import Run
     from mlops_nb.core.settings import Settings
     from mlops_nb.core.verbs import Train
@@ -27,6 +28,7 @@ def train(
     file_parameters: Mapping[str, object],
     find_credential: Callable[[str, str], str],
     look_up: Callable[[str], object],
+    locate: Callable[[DataSource], DataSource],
     project: str,
     requested_by: str,
     tell: Listener,
@@ -44,6 +46,7 @@ def train(
         file_parameters=file_parameters,
         find_credential=find_credential,
         look_up=look_up,
+        locate=locate,
     )
     job = Job(
         id=run_id,
@@ -57,5 +60,7 @@ def train(
         requested_by=requested_by,
     )
     run = executor.submit(job, content)
+    if run.id != job.id:
+        tell(Note(text=f"key {job.key!r} was used before: this is run {run.id}"))
     tell(RunMoved(run=run.id, state=run.state, time=datetime.now(UTC)))
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlops_nb.core.events import Note
 from mlops_nb.errors import NotFound
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def watch(run_id: str, *, executor: Executor, tell: Listener) -> Run:
         for event in executor.watch(run_id):
             tell(event)
     except KeyboardInterrupt:
+        tell(Note(text=f"cancelling {run_id}; a cell that does not stop is killed after 5 s"))
         return executor.cancel(run_id)
     run = executor.run(run_id)
     if run is None:

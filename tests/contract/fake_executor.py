@@ -36,6 +36,8 @@ class FakeExecutor:
     def submit(self, job: Job, notebook: bytes) -> Run:
         for earlier in self.jobs.values():
             if job.key and earlier.key == job.key:
+                if replace(earlier, id=job.id, requested_by=job.requested_by) != job:
+                    raise Conflict(f"key {job.key!r} belongs to {earlier.id}")
                 return self._runs[earlier.id]
         self.jobs[job.id] = job
         self._runs[job.id] = Run(
@@ -60,7 +62,8 @@ class FakeExecutor:
         if not run.state.is_final:
             raise Conflict(f"run {run_id} is not finished", hint="wait for it")
         self._play(run_id)
-        return run
+        self._runs[run_id] = replace(run, state=RunState.QUEUED, failure=None, ended=None)
+        return self._runs[run_id]
 
     def watch(self, run_id: str) -> Iterator[Event]:
         self._known(run_id)

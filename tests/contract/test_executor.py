@@ -89,7 +89,8 @@ class ExecutorContract:
         assert last.state is RunState.FAILED
         assert last.failure is not None
         assert (last.failure.cell, last.failure.ename) == (3, "ZeroDivisionError")
-        executor.resume("nb-1")
+        again = executor.resume("nb-1")
+        assert (again.state, again.failure) == (RunState.QUEUED, None)
         assert list(executor.watch("nb-1"))
         run = executor.run("nb-1")
         assert run is not None
@@ -100,10 +101,14 @@ class ExecutorContract:
         assert list(executor.watch("nb-1")) == list(executor.watch("nb-1"))
 
     def test_one_key_is_one_run(self, executor: Executor, tmp_path: Path) -> None:
-        first = executor.submit(self.job(tmp_path, "nb-1", key="k"), GOOD)
+        first_job = self.job(tmp_path, "nb-1", key="k")
+        first = executor.submit(first_job, GOOD)
         second = executor.submit(self.job(tmp_path, "nb-2", key="k"), GOOD)
         assert first.id == second.id == "nb-1"
         assert [run.id for run in executor.runs()] == ["nb-1"]
+        other = replace(first_job, id="nb-3", retries=3)
+        with pytest.raises(Conflict, match="key 'k' belongs to"):
+            executor.submit(other, GOOD)
         list(executor.watch("nb-1"))
 
     def test_cancelling_ends_a_run_and_a_final_run_stays_as_it_is(

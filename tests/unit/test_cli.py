@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     made = Desk(tmp_path)
     monkeypatch.setattr(Project, "open", lambda: made.project)
+    monkeypatch.setattr(Project, "open_for", lambda _verb: made.project)
     return made
 
 
@@ -175,6 +176,14 @@ def test_progress_is_one_line_of_a_terminal_and_no_noise_elsewhere(
     shown: Any = capsys.readouterr().err
     assert ("\r\x1b[K▶" in shown) is is_terminal
     assert ("depth 3" in shown) is is_terminal
+
+
+def test_where_nobody_looks_on_a_long_run_still_shows_that_time_goes_by(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mlops_nb.cli._SECONDS_UNTOLD", -1)
+    assert main(["train", desk.notebook]) == 0
+    assert "1/1 1s  depth 3\n" in capsys.readouterr().err
 
 
 def test_a_server_that_goes_away_under_a_verb_is_told_in_words(

@@ -168,7 +168,8 @@ def test_runs_in_a_list_name_their_notebook_where_the_id_does_not() -> None:
 def test_compared_runs_show_what_differs() -> None:
     one = run(parameters={"lr": 0.1, "depth": 3}, metrics={"auc": 0.7})
     two = run("churn-2", parameters={"lr": 0.2, "depth": 3}, metrics={"auc": 0.8, "f1": 0.5})
-    heading, _, first, second = text(Comparison(runs=(one, two))).splitlines()
+    heading, _, first, second, same = text(Comparison(runs=(one, two))).splitlines()
+    assert same == "the same in all: depth=3"
     assert heading.split() == ["run", "state", "lr", "auc", "f1"]
     assert words(first) == "churn-1 ✔ succeeded 0.1 0.7 –"
     assert words(second) == "churn-2 ✔ succeeded 0.2 0.8 0.5"
@@ -177,6 +178,15 @@ def test_compared_runs_show_what_differs() -> None:
     other = run("digits-1", notebook="digits.ipynb", parameters={"layers": 2})
     headings = text(Comparison(runs=(one, other))).splitlines()[0].split()
     assert headings == ["run", "state", "notebook", "lr", "depth", "layers", "auc"]
+
+
+def test_a_best_that_no_child_can_be_is_said() -> None:
+    children = (run("s.1", metrics={"accuracy": 0.7}), run("s.2", metrics={"accuracy": 0.8}))
+    shown = text(SweepResult(run=run("s", best="max:acuracy"), children=children))
+    assert "none that succeeded logged 'acuracy'; did you mean accuracy?" in shown
+    without = (run("s.1"),)
+    shown = text(SweepResult(run=run("s", best="min:loss"), children=without))
+    assert "logged 'loss'; logged: none" in shown
 
 
 def test_a_sweep_names_its_best_and_why_others_failed() -> None:

@@ -149,7 +149,7 @@ def test_line_json_and_call_are_one_request(
             asked.append(verb)
             return Run(id="r-1", notebook="a.ipynb", state=RunState.SUCCEEDED)
 
-    monkeypatch.setattr(Project, "open", Door)
+    monkeypatch.setattr(Project, "open_for", lambda _verb: Door())
     call()
     assert parse(line) == (verb, False)
     assert parse(f"{line} --json") == (verb, True)

@@ -85,11 +85,25 @@ def test_runs_are_found_by_notebook_and_state(desk: Desk) -> None:
     assert "succeeded" in error.value.hint
 
 
+def test_a_notebook_without_runs_is_told_from_a_project_without_runs(desk: Desk) -> None:
+    assert listed(desk, notebook="chrun.ipynb") == []
+    assert not desk.events
+    train(desk)
+    desk.events.clear()
+    assert listed(desk, notebook="chrun.ipynb") == []
+    assert listed(desk, notebook="digits.ipynb") == []
+    assert listed(desk, notebook="churn.ipynb", state="failed") == []
+    assert [event.text for event in desk.events if isinstance(event, Note)] == [
+        "no run of chrun.ipynb; did you mean churn.ipynb?",
+        "no run of digits.ipynb; there are runs of churn.ipynb",
+    ]
+
+
 def test_without_the_server_this_machines_runs_are_shown(desk: Desk) -> None:
     run = train(desk)
     desk.registry.down = True
     assert listed(desk) == [run.id]
-    (note,) = [event for event in desk.events if isinstance(event, Note)]
+    *_, note = [event for event in desk.events if isinstance(event, Note)]
     assert "only runs of this machine" in note.text
     shown = desk.project.run(Show(run=run.id[:8]))
     assert shown.id == run.id

@@ -36,6 +36,7 @@ kernel = "conda"
 [models.churn]
 gates = ["auc >= champion"]
 [environments.prod]
+[environments.bare]
 """
 
 
@@ -59,6 +60,7 @@ def ask(tmp_path: Path, file: dict[str, object] | None = None, **words: object) 
         file_parameters=file or {},
         find_credential=find_credential,
         look_up=look_up,
+        locate=lambda source: source,
     )
 
 

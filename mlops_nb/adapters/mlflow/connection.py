@@ -169,7 +169,8 @@ class Connection:
     def _unavailable(self, action: str) -> BackendUnavailable:
         return BackendUnavailable(
             f"MLflow at {self.shown} does not answer: could not {action}",
-            hint="is it running, and reachable from here? `mlops doctor` tries every part",
+            hint="is it running, and reachable from here? MLFLOW_TRACKING_URI or [tracking] in "
+            "mlops.toml names it",
         )
 
     def _refused(self, action: str) -> NotAllowed:
@@ -181,7 +182,7 @@ class Connection:
     def _broken(self, reason: str, action: str) -> BackendError:
         return BackendError(
             f"MLflow at {self.shown} could not {action}: {without_credentials(reason)}",
-            hint="`mlops doctor` tries every part",
+            hint="look into the log of the server, or at the disk of a local store",
         )
 
 

@@ -1,0 +1,123 @@
+"""Models and what became of them as plain text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlops_nb.core.delivery import Deployed, Deployment, Merged
+from mlops_nb.core.model import ModelVersion
+from mlops_nb.core.results import (
+    DeploymentHistory,
+    ModelList,
+)
+from mlops_nb.display.plain import text, when
+from mlops_nb.display.tables import table, wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MODEL_HEADINGS = ("model", "aliases", "flavor", "run", "registered", "digest")
+
+
+def model_rows(versions: Sequence[ModelVersion]) -> list[tuple[str, ...]]:
+    """Give one row a version."""
+    return [
+        (
+            str(v),
+            " ".join(f"@{alias}" for alias in v.aliases),
+            v.flavor + (" (pickle)" if v.uses_pickle else ""),
+            v.run,
+            when(v.created),
+            v.digest[:19],
+        )
+        for v in versions
+    ]
+
+
+@text.register(ModelVersion)
+def _(value: ModelVersion) -> str:
+    return table(MODEL_HEADINGS, model_rows([value]))
+
+
+@text.register(ModelList)
+def _(value: ModelList) -> str:
+    if not value.versions:
+        return "no models; register one: mlops register RUN --name NAME"
+    return table(MODEL_HEADINGS, model_rows(value.versions))
+
+
+@text.register(DeploymentHistory)
+def _(value: DeploymentHistory) -> str:
+    if not value.deployments:
+        return "nothing was deployed yet; propose something: mlops deploy MODEL --to ENV"
+    rows = deployed_rows(value.deployments)
+    said = [table(DEPLOYED_HEADINGS[:-1], [row[:-1] for row in rows])]
+    for deployed, row in zip(value.deployments, rows, strict=True):
+        if why := row[-1]:
+            said.append(wrap(why, first=f"{deployed.commit[:8]} {row[2]}: ", indent="    "))
+    return "\n".join(said)
+
+
+DEPLOYED_HEADINGS = (
+    "when",
+    "env",
+    "what",
+    "asked by",
+    "merged by",
+    "run",
+    "data",
+    "PR",
+    "commit",
+    "why",
+)
+
+
+def deployed_rows(deployed: Sequence[Deployed]) -> list[tuple[str, ...]]:
+    """Give one row a deployment."""
+    return [
+        (
+            when(d.when),
+            d.environment,
+            f"{d.action} {d.model} {d.previous or '–'} → {d.version or '–'}",
+            _name(d.requested_by),
+            _name(d.merged_by),
+            d.lock.run if d.lock else "",
+            "; ".join(f"{name} {digest[:14]}" for name, digest, _uri in d.lock.datasets)
+            if d.lock
+            else "",
+            f"#{d.pull_request}" if d.pull_request else "",
+            d.commit[:8],
+            d.reason,
+        )
+        for d in deployed
+    ]
+
+
+def _name(person: str) -> str:
+    """Give the name of `Name <mail>`; the mail is in Git and in the JSON."""
+    return person.partition(" <")[0]
+
+
+@text.register(Merged)
+def _(value: Merged) -> str:
+    said = f"✔ merged #{value.pull_request.number}: {value.pull_request.title}"
+    if value.version:
+        said += f"\n  {value.model} in {value.environment} is now version {value.version}"
+    if value.alias:
+        said += f"\n  {value.model}@{value.alias} → {value.model}/{value.version}"
+    return said
+
+
+@text.register(Deployment)
+def _(value: Deployment) -> str:
+    where = f"{value.version} → {value.environment.name}"
+    if value.is_noop:
+        return f"{where}: nothing to change, it is what Git says already"
+    if value.pull_request is None:
+        return f"{where}: dry run, nothing was written\n\n{value.body}"
+    pull = value.pull_request
+    how = "opened" if pull.is_new else ("updated" if pull.is_changed else "is open already")
+    return (
+        f"✔ pull request #{pull.number} {how}: {pull.title}\n  {pull.url}\n\n{value.body}\n\n"
+        f"next: mlops merge {pull.number}"
+    )
