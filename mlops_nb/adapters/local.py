@@ -29,8 +29,10 @@ from mlops_nb.core.verbs import Job
 from mlops_nb.errors import BackendError, Conflict, NotFound, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from mlops_nb.ports import Surroundings
 
 _POLL_SECONDS = 0.05
 _HEAL_SECONDS = 120.0
@@ -48,8 +50,14 @@ class LocalExecutor:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @classmethod
+    def open(cls, project: Surroundings) -> LocalExecutor:
+        """Give the executor of a project."""
+        return cls(project.runs_folder)
+
     def submit(self, job: Job, notebook: bytes) -> Run:
         """Start the job; a job whose key was submitted before gives that run again."""
+        _check_placement(job)
         try:
             return self._submit(job, notebook)
         except OSError as error:
@@ -86,6 +94,14 @@ class LocalExecutor:
                 "was asked for in other words",
                 hint=f"give another --key, or look at that run: mlops show {earlier.id}",
             )
+
+    def render(self, job: Job, notebook: bytes) -> Mapping[str, str]:
+        """Give the job and the notebook as a run directory would hold them."""
+        _check_placement(job)
+        return {
+            "job.json": wire.dumps(job, indent=1),
+            "notebook.ipynb": notebook.decode(errors="replace"),
+        }
 
     def resume(self, run_id: str) -> Run:
         """Do the steps after the notebook again, from the one that failed."""
@@ -311,6 +327,26 @@ class LocalExecutor:
             yield
 
 
+def _check_placement(job: Job) -> None:
+    """Refuse what this machine is not asked to give: it is used as it is.
+
+    Raises:
+        UserError: if resources of a cluster were asked for.
+    """
+    placement = job.placement
+    asked = {
+        "--gpu": placement.gpu is not None,
+        "--cpu": placement.cpu,
+        "--image": placement.image,
+        "--profile": placement.profile,
+    }
+    if words := [word for word, is_asked in asked.items() if is_asked]:
+        raise UserError(
+            f"{', '.join(words)} cannot be asked of this machine: a local run has all of it",
+            hint="leave it out, or add --on kubeflow",
+        )
+
+
 def _events(lines: bytes) -> Iterator[Event]:
     """Give the events of whole lines; one that a full disk or a kill tore is no event."""
     for line in lines.splitlines():
@@ -322,7 +358,7 @@ def _tried_before(directory: Path) -> Run | None:
     """Give the run as an earlier try left it, waiting; None for a first try."""
     with suppress(FileNotFoundError, UserError):
         run = wire.loads(Run, (directory / "result.before.json").read_bytes())
-        return replace(run, state=RunState.QUEUED, failure=None, ended=None)
+        return replace(run, state=RunState.QUEUED, failure=None, started=None, ended=None)
     return None
 
 

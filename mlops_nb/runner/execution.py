@@ -15,7 +15,7 @@ from mlops_nb.runner.document import tags
 from mlops_nb.runner.halting import Halt
 from mlops_nb.runner.journal import Journal, without_markers
 from mlops_nb.runner.memory import MemoryWatch, OomCounter
-from mlops_nb.runner.outputs import KINDS
+from mlops_nb.runner.outputs import KINDS, redacted
 from mlops_nb.runner.parametrize import INJECTED
 from mlops_nb.runner.printed import PrintedLog
 
@@ -112,6 +112,7 @@ class _Cell:
     began: float
     reply: dict[str, Any] | None = None
     idle: bool = False
+    has_printed: bool = False
     replied_at: float = 0.0
 
 
@@ -211,6 +212,9 @@ class Execution:
             if failure := self._look():
                 return failure
             if self._kernel.exit_code is not None or now > until:
+                used, limit = self._watch.exceeded, self._limits.memory
+                if used and limit is not None:
+                    return failures.too_little_to_start(used, limit)
                 raise self._not_started(exited=self._kernel.exit_code is not None)
             # A first request waits in the socket until the kernel is there; another one is
             # needed only where a kernel does not greet subscribers.
@@ -308,7 +312,9 @@ class Execution:
         if ename == "SystemExit" and evalue in {"", "0", "None"}:
             return None, True
         executable = self._kernel.spec.executable
-        return failures.raised(cell.number, cell.reply, executable=executable), True
+        # Before anything is cut short: half a secret is not found any more.
+        said = redacted(cell.reply, self._redact)
+        return failures.raised(cell.number, said, executable=executable), True
 
     def _died(self, number: int | None) -> Failure:
         words = self._kernel.last_words()
@@ -360,6 +366,10 @@ class Execution:
     def _stream(self, name: str, index: int, text: str) -> None:
         self._log.write(name, text)
         self._output(index, "stream", {"name": name, "text": text})
+        if self._cell and not self._cell.has_printed:
+            self._cell.has_printed = True
+            # That the cell began was told a moment ago; its first words need not wait for that.
+            self._told = 0.0
 
     def _output(self, index: int, kind: str, content: dict[str, Any]) -> None:
         if kind == "error":

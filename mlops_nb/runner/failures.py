@@ -20,13 +20,18 @@ KERNEL_DIED = "KernelDied"
 
 _GIB = 2**30
 _MIB = 2**20
+_KIB = 2**10
 _SMALLER = "read the data in smaller pieces"
 _LONGEST = 300
 
 
 def size(count: int) -> str:
     """Give a number of bytes as people read it: `1.02 GiB`."""
-    return f"{count / _GIB:.2f} GiB" if count >= _GIB // 2 else f"{count / _MIB:.0f} MiB"
+    if count >= _GIB // 2:
+        return f"{count / _GIB:.2f} GiB"
+    if count >= _MIB:
+        return f"{count / _MIB:.0f} MiB"
+    return f"{count / _KIB:.0f} KiB" if count >= _KIB else f"{count} bytes"
 
 
 def in_cell(number: int | None) -> str:
@@ -83,6 +88,17 @@ def too_much_memory(number: int | None, used: int, limit: int) -> Failure:
         reason=f"{in_cell(number)} ran out of memory: {size(used)} used, limit {size(limit)}",
         hint=f"run again with --memory {_suggested(max(used, limit))}, or {_SMALLER}",
         cell=number,
+        ename="OutOfMemory",
+        evalue=f"{size(used)} used, limit {size(limit)}",
+    )
+
+
+def too_little_to_start(used: int, limit: int) -> Failure:
+    """Tell that the run's own memory limit leaves no room for the kernel itself."""
+    return Failure(
+        reason=f"the kernel needs more memory to start ({size(used)}) than the limit of"
+        f" {size(limit)}",
+        hint=f"run again with --memory {_suggested(max(used, limit))}",
         ename="OutOfMemory",
         evalue=f"{size(used)} used, limit {size(limit)}",
     )

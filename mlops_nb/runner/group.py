@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,12 +18,15 @@ from mlops_nb.runner.record import Record, first_run
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Mapping
 
     from mlops_nb.core.run import Run
     from mlops_nb.core.verbs import Job
     from mlops_nb.ports import Executor
 
 _POLL_SECONDS = 0.2
+_TELL_SECONDS = 3.0
+_SHARE_OF_LOOKING = 10
 
 
 def run_children(job: Job, directory: Path, stop: threading.Event) -> int:
@@ -66,52 +70,71 @@ def run_children(job: Job, directory: Path, stop: threading.Event) -> int:
 def _drive(
     job: Job, notebook: bytes, executor: Executor, record: Record, stop: threading.Event
 ) -> None:
-    waiting = list(job.children)
-    active: list[Job] = []
-    done: list[Run] = []
-    while waiting or active:
+    before = [executor.run(child.id) for child in job.children]
+    ended = {run.id: run for run in before if run and run.state is RunState.SUCCEEDED}
+    waiting = [child for child in job.children if child.id not in ended]
+    active: dict[str, Run] = {}
+    told = 0.0
+    while True:
+        is_news = not told
         if stop.is_set():
             waiting.clear()
-            for child in active:
-                executor.cancel(child.id)
+            for name in active:
+                executor.cancel(name)
         while waiting and len(active) < job.parallel:
             child = waiting.pop(0)
-            if _start(child, notebook, executor):
-                active.append(child)
-        for child in list(active):
-            run = executor.run(child.id)
-            if run is not None and run.state.is_final:
-                active.remove(child)
-                done.append(run)
-                record.tell(_progress(job, len(job.children) - len(waiting), done, record))
-        stop.wait(_POLL_SECONDS)
+            active[child.id] = _start(child, notebook, executor)
+            is_news = True
+        began = time.monotonic()
+        for name in list(active):
+            run = executor.run(name)
+            if run is not None and not run.state.is_final:
+                active[name] = run
+                continue
+            del active[name]
+            is_news = True
+            if run is not None:
+                ended[name] = run
+        now = time.monotonic()
+        if is_news or now > told + _TELL_SECONDS:
+            told = now
+            begun = len(job.children) - len(waiting)
+            record.tell(_progress(job, begun, active, ended, record))
+        if not waiting and not active:
+            return
+        # A look at long children must not take the time they need themselves.
+        stop.wait(max(_POLL_SECONDS, _SHARE_OF_LOOKING * (now - began)))
 
 
-def _start(child: Job, notebook: bytes, executor: Executor) -> bool:
+def _start(child: Job, notebook: bytes, executor: Executor) -> Run:
     before = executor.run(child.id)
     if before is None:
-        executor.submit(child, notebook)
-        return True
-    if before.state is RunState.SUCCEEDED:
-        return False
+        return executor.submit(child, notebook)
     # A child that an interrupted sweep left running is simply waited for.
     with suppress(Conflict):
-        executor.resume(child.id)
-    return True
+        return executor.resume(child.id)
+    return before
 
 
-def _progress(job: Job, begun: int, done: list[Run], record: Record) -> Progress:
+def _progress(
+    job: Job, begun: int, active: Mapping[str, Run], ended: Mapping[str, Run], record: Record
+) -> Progress:
     now = datetime.now(UTC)
-    best = best_of(done, job.best)
-    last = done[-1]
+    best = best_of(list(ended.values()), job.best)
+    running = [
+        f"{run.id} {run.cells_done}/{run.cells}" if run.cells else f"{run.id} {run.state}"
+        for run in active.values()
+    ]
+    last = [f"{run.id} {run.state}" for run in list(ended.values())[-1:]]
+    said = [", ".join(running), *last, f"best so far {best}" if best else ""]
     return Progress(
         run=job.id,
         time=now,
         cell=begun,
         cells=len(job.children),
-        done=len(done),
+        done=len(ended),
         elapsed=(now - (record.run.started or now)).total_seconds(),
-        last_line=f"{last.id} {last.state}" + (f"; best so far {best}" if best else ""),
+        last_line="; ".join(part for part in said if part),
     )
 
 

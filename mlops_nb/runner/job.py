@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING
 from mlops_nb import wire
 from mlops_nb.adapters import lineage
 from mlops_nb.adapters.data import stage
-from mlops_nb.core.events import Judged, MetricLogged, Proposed, Registered
-from mlops_nb.core.gate import Verdict
+from mlops_nb.core.events import Judged, MetricLogged, Note, Proposed, Registered
 from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.run import Failure, RunState
-from mlops_nb.core.verbs import Deploy
 from mlops_nb.errors import BackendError, MlopsError
-from mlops_nb.flows.register import register
 from mlops_nb.project import INSIDE_RUN, Project
 from mlops_nb.redaction import Redactor
+from mlops_nb.runner import steps
 from mlops_nb.runner.document import DEFAULT_KERNEL, load
 from mlops_nb.runner.execution import Outcome, execute
 from mlops_nb.runner.failures import KERNEL_DIED
 from mlops_nb.runner.kernel import Kernel
+from mlops_nb.runner.leftovers import MARK
 from mlops_nb.runner.parametrize import parametrize
 from mlops_nb.runner.record import Record, first_run
 
@@ -70,9 +69,10 @@ def run_job(job: Job, directory: Path, stop: threading.Event, *, is_resumed: boo
     failure = None
     try:
         secrets = {name: project.secret(ref) for name, ref in job.spec.secrets.items()}
-        record.redact = Redactor(secrets.values())
+        if secrets:
+            record.redact = Redactor(secrets.values())
         if not skip_notebook:
-            _Attempt(job, directory, project, record, secrets, stop).run()
+            Attempt(job, directory, project, record, secrets, stop).run()
         elif before.failure is not None and before.failure.step == "record":
             _record(record, directory, project.registry)
         if record.run.failure is None or skip_notebook:
@@ -99,7 +99,7 @@ def _end(record: Record, failure: Failure | None) -> None:
     record.close()
 
 
-class _Attempt:
+class Attempt:
     """The notebook's part of a job: stage, record, execute, record."""
 
     def __init__(
@@ -174,18 +174,21 @@ class _Attempt:
             datasets.append(dataset)
             paths[source.name] = str(path)
         self._record.run = replace(self._record.run, datasets=tuple(datasets))
-        left = self._job.retries
+        attempt, most = 1, self._job.retries + 1
         while True:
             outcome = self._execute(registry, paths)
-            blameless = (
-                outcome.state is RunState.FAILED
-                and outcome.failure is not None
-                and outcome.failure.ename == KERNEL_DIED
-            )
-            if not blameless or not left or self._stop.is_set():
+            failure = outcome.failure
+            if failure is None:
                 return outcome
-            _log.warning("%s; trying again, %d left", outcome.failure, left)
-            left -= 1
+            blameless = outcome.state is RunState.FAILED and failure.ename == KERNEL_DIED
+            if not blameless or attempt == most or self._stop.is_set():
+                break
+            attempt += 1
+            self._record.tell(Note(text=f"attempt {attempt} of {most}: {failure.reason}"))
+        if attempt > 1:
+            reason = f"{failure.reason} (attempt {attempt} of {most})"
+            return replace(outcome, failure=replace(failure, reason=reason))
+        return outcome
 
     def _execute(self, registry: Registry, paths: Mapping[str, object]) -> Outcome:
         spec = self._job.spec
@@ -195,6 +198,7 @@ class _Attempt:
             **registry.environment(self._record.run),
             **{variables[name]: value for name, value in self._secrets.items()},
             INSIDE_RUN: self._job.id,
+            MARK: str(self._directory),
         }
         document, notes = load(self._directory / "notebook.ipynb")
         for note in notes:
@@ -327,11 +331,7 @@ def _after(job: Job, project: Project, record: Record) -> None:
     step = "gates"
     try:
         # Read now: who mends a gate in mlops.toml and retries is judged by the mended one.
-        own = project.settings.gates.get(job.register, ())
-        gates = tuple(dict.fromkeys([*job.gates, *own]))
-        verdict = record.run.verdict or Verdict(checks=())
-        if gates:
-            verdict = project.judge(record.run, gates, job.register)
+        if verdict := steps.judge(job, project, record.run):
             record.tell(Judged(run=job.id, time=datetime.now(UTC), verdict=verdict))
             # A deployment's evidence is read from what is recorded.
             _settle(record, project.registry)
@@ -339,28 +339,19 @@ def _after(job: Job, project: Project, record: Record) -> None:
                 return
         if job.register:
             step = "register"
-            done = replace(record.run, state=RunState.SUCCEEDED)
-            version = register(
-                done,
-                job.register,
-                gates,
-                registry=project.registry,
-                # A moment ago; to judge again would take a bootstrap more.
-                judge=lambda *_: verdict,
-            )
-            record.tell(Registered(run=job.id, time=datetime.now(UTC), model=str(version)))
+            model = str(steps.register(job, project, record.run))
+            record.tell(Registered(run=job.id, time=datetime.now(UTC), model=model))
             if job.deploy:
                 step = "deploy"
-                deployment = project.run(Deploy(model=str(version), to=job.deploy))
-                if deployment.pull_request is not None:
+                if pull := steps.propose(job, project, model).pull_request:
                     record.tell(
                         Proposed(
                             run=job.id,
                             time=datetime.now(UTC),
-                            model=str(version),
+                            model=model,
                             environment=job.deploy,
-                            pull_request=deployment.pull_request.number,
-                            url=deployment.pull_request.url,
+                            pull_request=pull.number,
+                            url=pull.url,
                         )
                     )
     except MlopsError as error:

@@ -6,6 +6,7 @@ A kill at any moment leaves a journal from which `assemble` gives everything up 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
@@ -13,7 +14,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.runner.document import new_cell, save, tags
-from mlops_nb.runner.outputs import Outputs, redacted
+from mlops_nb.runner.outputs import (
+    Lines,
+    Outputs,
+    knows_secrets,
+    redacted,
+    redacted_outputs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +97,8 @@ class Journal:
         self._directory = directory
         self._redact = redact
         self._waiting: list[str] = []
+        # Lines that are not whole yet, by cell and stream.
+        self._held: dict[tuple[int, str], Lines] = defaultdict(Lines)
         self._file = (directory / JOURNAL).open("wb", buffering=0)
         self._add(["run", self.record.started.isoformat()])
         self.flush()
@@ -105,15 +114,26 @@ class Journal:
 
     def end(self, cell: int, status: str, count: int | None) -> None:
         """Note that it ended; `status` is papermill's word, `count` the number of In[…]."""
+        for stream, lines in self._held.items():
+            self._text(*stream, lines.unfinished())
+        self._held.clear()
         self._happened(["end", cell, datetime.now(UTC).isoformat(), status, count])
         self.flush()
 
     def output(self, cell: int, kind: str, content: dict[str, Any]) -> None:
         """Note an output message; what is written is redacted, what is held not yet.
 
-        A secret may come in two messages: only the whole text shows it.
+        A secret may come in two messages: only the whole text shows it. So a run with secrets
+        writes whole lines, and a kill takes the last one along.
         """
         self.record.outputs.take(cell, kind, content)
+        if kind == "stream" and knows_secrets(self._redact):
+            stream = (cell, str(content.get("name", "stdout")))
+            self._text(*stream, self._held[stream].feed(str(content.get("text", ""))))
+            return
+        if kind == "clear_output":
+            for stream in [stream for stream in self._held if stream[0] == cell]:
+                del self._held[stream]
         self._add(["out", cell, kind, redacted(content, self._redact)])
 
     def flush(self) -> None:
@@ -138,6 +158,11 @@ class Journal:
     def close(self) -> None:
         """Close the file and leave it there."""
         self._file.close()
+
+    def _text(self, cell: int, name: str, text: str) -> None:
+        if text:
+            content = {"name": name, "text": self._redact(text)}
+            self._add(["out", cell, "stream", content])
 
     def _happened(self, entry: list[Any]) -> None:
         self.record.apply(entry)
@@ -225,7 +250,7 @@ def _cell(
         }
     }
     if cell["cell_type"] == "code":
-        outputs: list[dict[str, Any]] = redacted(record.outputs.of(index), redact)
+        outputs = redacted_outputs(record.outputs.of(index), redact)
         if failure and not any(output["output_type"] == "error" for output in outputs):
             outputs.append(_as_error(failure))
         done |= {"outputs": outputs, "execution_count": ran.count if ran else None}

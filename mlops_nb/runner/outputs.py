@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.redaction import Redactor
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Output = dict[str, Any]
 
@@ -239,6 +241,26 @@ def redacted(value: Any, redact: Callable[[str], str]) -> Any:
             for key, item in value.items()
         }
     return value
+
+
+def redacted_outputs(outputs: Sequence[Output], redact: Callable[[str], str]) -> list[Output]:
+    """Give a cell's outputs redacted, also of a secret that another output cut in two."""
+    safe: list[Output] = redacted(list(outputs), redact)
+    for name in ("stdout", "stderr"):
+        parts = [at for at, output in enumerate(outputs) if output.get("name") == name]
+        if len(parts) < 2:
+            continue
+        whole = redact("".join(outputs[at]["text"] for at in parts))
+        if whole != "".join(safe[at]["text"] for at in parts):
+            for at in parts:
+                safe[at]["text"] = ""
+            safe[parts[0]]["text"] = whole
+    return safe
+
+
+def knows_secrets(redact: Callable[[str], str]) -> bool:
+    """Tell whether text must be handed over in whole lines, for a secret may be in them."""
+    return isinstance(redact, Redactor)
 
 
 def _is_encoded(key: str) -> bool:

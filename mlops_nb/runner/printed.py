@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from mlops_nb.runner.outputs import Lines
+from mlops_nb.runner.outputs import Lines, knows_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,9 @@ def plain(text: str) -> str:
 
 class PrintedLog:
     """Appends whole lines, redacted, as soon as they are whole.
+
+    Of a line that is not whole nothing is seen where there are secrets: it may end in the
+    beginning of one.
 
     Args:
         path: the file; appended to.
@@ -51,7 +54,7 @@ class PrintedLog:
 
     def last_line(self) -> str:
         """Give the last line with anything in it, short enough to show, redacted."""
-        lines = self._streams.get(self._latest)
+        lines = None if knows_secrets(self._redact) else self._streams.get(self._latest)
         now = _shown(lines.unfinished()) if lines else ""
         return _shown(self._redact(now)) if now else self._last
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from mlops_nb.core.run import Failure, RunState
     from mlops_nb.core.verbs import Job
+
+EVENTS = "events.jsonl"
 
 
 class Record:
@@ -35,7 +38,7 @@ class Record:
         self._directory = directory
         self.redact = redact
         self._lock = threading.Lock()
-        events = directory / "events.jsonl"
+        events = directory / EVENTS
         said = events.read_bytes() if events.exists() else b""
         is_torn = bool(said) and not said.endswith(b"\n")
         self._file = events.open("a", encoding="utf-8")
@@ -51,13 +54,15 @@ class Record:
             self._file.write(self.redact(wire.dumps(event)) + "\n")
             self._file.flush()
 
-    def move(self, state: RunState, failure: Failure | None = None) -> None:
-        """Write that the run came to a state."""
+    def move(
+        self, state: RunState, failure: Failure | None = None, *, time: datetime | None = None
+    ) -> None:
+        """Write that the run came to a state, now if no time is given."""
         self.tell(
             RunMoved(
                 run=self.run.id,
                 state=state,
-                time=datetime.now(UTC),
+                time=time or datetime.now(UTC),
                 tracking_id=self.run.tracking_id,
                 url=self.run.url,
                 failure=failure,
@@ -80,5 +85,7 @@ def first_run(job: Job, directory: Path) -> Run:
     if before.exists():
         # What a full disk left of it tells nothing: then it is a first try.
         with suppress(UserError):
-            return wire.loads(Run, before.read_bytes())
+            run = wire.loads(Run, before.read_bytes())
+            # The time between two tries was nobody's work.
+            return replace(run, started=None)
     return job.queued(str(directory))

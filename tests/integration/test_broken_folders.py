@@ -117,7 +117,7 @@ def test_of_two_retries_at_once_one_is_done_and_one_is_told(folders: Folders) ->
 
     with ThreadPoolExecutor(2) as pool:
         told = sorted(pool.map(retry, range(2)))
-    assert told == ["failed", "run failed-1 is not finished"]
+    assert told == ["queued", "run failed-1 is not finished"]
     list(folders.executor.watch("failed-1"))
     assert folders.states() == {"failed-1": "succeeded"}
 
@@ -125,7 +125,7 @@ def test_of_two_retries_at_once_one_is_done_and_one_is_told(folders: Folders) ->
 def test_a_run_whose_result_is_broken_can_be_run_again(folders: Folders) -> None:
     directory = folders.add("broken-1", RunState.SUCCEEDED)
     (directory / "result.json").write_bytes(b"")
-    assert folders.executor.resume("broken-1").state is RunState.FAILED
+    assert folders.executor.resume("broken-1").state is RunState.QUEUED
     list(folders.executor.watch("broken-1"))
     assert folders.states() == {"broken-1": "succeeded"}
     assert (directory / "log.txt").read_text() == "1\n"
