@@ -93,6 +93,16 @@ def bests(prefix: str, **_: object) -> list[str]:
     return [text for text in found if text.startswith(prefix)]
 
 
+def profiles(prefix: str, **_: object) -> list[str]:
+    """Give the configured profiles."""
+    from mlops_nb.project import Project
+
+    try:
+        return [p for p in Project.open().settings.profiles if p.startswith(prefix)]
+    except MlopsError:
+        return []
+
+
 def environments(prefix: str, **_: object) -> list[str]:
     """Give the configured environments."""
     from mlops_nb.project import Project

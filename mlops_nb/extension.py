@@ -13,7 +13,8 @@ _DRAWN = {
     "notebook": ("Notebook",),
     "delivery": ("Deployment", "Merged"),
     "results": (
-        "Comparison", "DeploymentHistory", "Diagnosis", "Initialized", "ModelList", "RunList",
+        "Comparison", "DeploymentHistory", "Diagnosis", "Initialized", "ModelList", "Rendered",
+        "RunList",
     ),
 }  # fmt: skip
 _FOLLOWED = {"run": "Run", "results": "SweepResult"}

@@ -168,6 +168,27 @@ def _limit_words(verb: argparse.ArgumentParser) -> None:
     action.completer = completion.kernels  # type: ignore[attr-defined]
 
 
+def _place_words(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--on",
+        default="",
+        choices=["local", "kubeflow"],
+        metavar="WHERE",
+        help="local, or kubeflow: as a pipeline on a cluster",
+    )
+    action = verb.add_argument(
+        "--profile", default="", metavar="NAME", help="resources named in mlops.toml"
+    )
+    action.completer = completion.profiles  # type: ignore[attr-defined]
+    verb.add_argument(
+        "--gpu", type=int, metavar="N", help="accelerators instead of the profile's"
+    )
+    verb.add_argument("--cpu", default="", metavar="N", help="CPU instead of the profile's")
+    verb.add_argument(
+        "--image", default="", metavar="IMAGE", help="container image instead of the profile's"
+    )
+
+
 def _data_words(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--data",
@@ -227,6 +248,7 @@ def _running(add: _Adder) -> None:
         "run a notebook; judge, register and propose its model if asked",
         "train churn.ipynb -p lr=0.05",
         "train churn.ipynb --gate 'accuracy >= 0.9' --register churn --deploy prod",
+        "train churn.ipynb --on kubeflow --profile gpu-small --detach",
     )
     _notebook(verb, optional=True)
     _parameter_words(verb, "value of a parameter; secret:NAME passes a secret; may be repeated")
@@ -248,6 +270,10 @@ def _running(add: _Adder) -> None:
         default=0,
         metavar="N",
         help="start again up to N times when the kernel dies",
+    )
+    _place_words(verb)
+    verb.add_argument(
+        "--dry-run", action="store_true", help="show what would be submitted, submit nothing"
     )
     verb.add_argument(
         "--key", default="", metavar="KEY", help="the same key again gives the same run"

@@ -47,6 +47,8 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
     if isinstance(verb, Train | Sweep | Retry) and verb.wait is None:
         verb = replace(verb, wait=not is_live())
     project = Project.open_for(verb)
+    if isinstance(verb, Train) and verb.dry_run:
+        return _give(project.run(verb, _say), wants_json=wants_json)
     if isinstance(verb, Train | Sweep | Retry | Show) and not wants_json:
         if is_kernel() and not is_inside_run:
             return _show_run(verb, project, shell, on_display)

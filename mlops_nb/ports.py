@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlops_nb.core.change import ChangeSet, Commit, PullRequest
-    from mlops_nb.core.events import Event
+    from mlops_nb.core.events import Event, Progress
     from mlops_nb.core.gate import EvaluationTable
+    from mlops_nb.core.lineage import CodeState
     from mlops_nb.core.model import ModelRef, ModelVersion
     from mlops_nb.core.run import Run, RunState
+    from mlops_nb.core.settings import Settings
     from mlops_nb.core.verbs import Job
 
 
@@ -40,6 +42,13 @@ class Executor(Protocol):
         Raises:
             BackendError: if the runner could not be started.
             Conflict: if the key belongs to a run of another request.
+        """
+
+    def render(self, job: Job, notebook: bytes) -> Mapping[str, str]:
+        """Give the files that a submission would consist of, by name; start nothing.
+
+        Raises:
+            UserError: if the job could not be submitted.
         """
 
     def resume(self, run_id: str) -> Run:
@@ -90,6 +99,40 @@ class Executor(Protocol):
         Raises:
             BackendError: if it does not start.
         """
+
+
+class Surroundings(Protocol):
+    """What an executor is opened with: the project, as far as it needs it."""
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where runs of this machine have their directories."""
+
+    @property
+    def settings(self) -> Settings:
+        """What mlops.toml says."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The process' environment variables."""
+
+    @property
+    def registry(self) -> Registry:
+        """The tracking server and model registry."""
+
+    @property
+    def tracking_uri(self) -> str:
+        """The tracking server or store, as this machine reaches it."""
+
+    @property
+    def tool(self) -> str:
+        """Name and version of this tool."""
+
+    def secret(self, reference: str) -> str:
+        """Look a secret up by reference."""
+
+    def code(self, notebook: str) -> CodeState:
+        """Give the state of the Git repository that a notebook lies in."""
 
 
 class Registry(Protocol):
@@ -154,6 +197,12 @@ class Registry(Protocol):
             NotFound: if there is none.
             UserError: if the beginning fits several.
         """
+
+    def placed(self, address: str) -> Run | None:
+        """Give the run that an executor knows by this address; None if it is not recorded."""
+
+    def progress(self, tracking_id: str, progress: Progress) -> None:
+        """Record how far a run is, for who watches it from another machine."""
 
     def table(self, tracking_id: str) -> EvaluationTable | None:
         """Give the evaluation table the run logged; None if it logged none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from datetime import UTC, datetime
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, assert_never
 from mlops_nb.core import verbs
 from mlops_nb.core.events import Note
 from mlops_nb.core.model import ModelRef
-from mlops_nb.core.results import DeploymentHistory, ModelList, SweepResult
+from mlops_nb.core.results import DeploymentHistory, ModelList, Rendered
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.settings import FILE_NAME, LOCAL_STORE, Settings, parse_settings
 from mlops_nb.errors import BadSettings, UserError
+from mlops_nb.executors import Executors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from mlops_nb.core.delivery import Deployment, Merged
     from mlops_nb.core.events import Event
     from mlops_nb.core.gate import Verdict
+    from mlops_nb.core.lineage import CodeState
     from mlops_nb.core.model import ModelVersion
+    from mlops_nb.core.results import SweepResult
     from mlops_nb.ports import Executor, Forge, Listener, Registry
 
 # Set by the runner in a kernel's environment: a notebook that starts runs must not recurse.
@@ -213,6 +217,22 @@ class Project:
         """The project's own folder for runs and local stores."""
         return self.folder / ".mlops"
 
+    @property
+    def runs_folder(self) -> Path:
+        """Where runs of this machine have their directories."""
+        return self._state_folder / "runs"
+
+    @property
+    def tool(self) -> str:
+        """Name and version of this tool."""
+        return f"mlops_nb/{distribution_version('mlops-nb')}"
+
+    def code(self, notebook: str) -> CodeState:
+        """Give the state of the Git repository that a notebook lies in."""
+        from mlops_nb.adapters.lineage import code_state
+
+        return code_state(Path(notebook), str)
+
     def _make_state_folder(self) -> None:
         """Make the project's own folder one that Git ignores."""
         ignore = self._state_folder / ".gitignore"
@@ -228,11 +248,14 @@ class Project:
 
     @cached_property
     def executor(self) -> Executor:
-        """The executor of the settings."""
-        adapter: Executor = _adapter("executor", self.settings.executor)(
-            self._state_folder / "runs"
-        )
-        return adapter
+        """The executors of the settings, behind the port of one."""
+
+        def load(name: str) -> Executor:
+            adapter: Executor = _adapter("executor", name).open(self)
+            return adapter
+
+        configured = ["kubeflow"] if self.settings.kubeflow.url else []
+        return Executors(self.settings.executor, configured, load)
 
     @cached_property
     def registry(self) -> Registry:
@@ -311,7 +334,7 @@ class Project:
             timeout=verb.timeout,
         )
 
-    def _train(self, verb: verbs.Train, tell: Listener) -> Run:
+    def _train(self, verb: verbs.Train, tell: Listener) -> Run | Rendered:
         from mlops_nb.flows.train import train
         from mlops_nb.preparation import read_parameter_file
         from mlops_nb.redaction import find_credential
@@ -319,8 +342,9 @@ class Project:
         if verb.deploy and verb.register:
             # What is missing for the last step is said before the first.
             self.forge  # noqa: B018
-        self._tell_where(tell)
-        run_id = _new_id(verb.notebook)
+        if not verb.dry_run:
+            self._tell_where(tell)
+        run_id = _new_id(verb.notebook, verb.key)
         try:
             run = train(
                 verb,
@@ -337,7 +361,9 @@ class Project:
                 requested_by=self.person,
                 tell=tell,
             )
-            return self._watch(run, tell) if verb.wait else run
+            if isinstance(run, Rendered) or not verb.wait:
+                return run
+            return self._watch(run, tell)
         except KeyboardInterrupt as interrupt:
             return self._cancel_unseen(run_id, interrupt)
 
@@ -431,7 +457,7 @@ class Project:
             judge=self._judge_version,
             tracking_uri=self.tracking_uri,
             requested_by=self.person,
-            tool=_tool(),
+            tool=self.tool,
             now=datetime.now(UTC),
             tell=tell,
         )
@@ -459,20 +485,20 @@ class Project:
             forge=self.forge,
             environment=self.settings.environment(verb.env),
             requested_by=self.person,
-            tool=_tool(),
+            tool=self.tool,
         )
 
 
-def _new_id(notebook: str) -> str:
-    """Give an id that people can read, type and tell apart: `churn-3fa9c1`."""
+def _new_id(notebook: str, key: str = "") -> str:
+    """Give an id that people can read, type and tell apart: `churn-3fa9c1`.
+
+    The same key gives the same one, wherever it is asked for.
+    """
     stem = Path(notebook).stem.lower()
     slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in stem)
     slug = "-".join(part for part in slug.split("-") if part)[:40]
-    return f"{slug or 'run'}-{secrets.token_hex(3)}"
-
-
-def _tool() -> str:
-    return f"mlops_nb/{distribution_version('mlops-nb')}"
+    mark = hashlib.sha256(key.encode()).hexdigest()[:10] if key else secrets.token_hex(3)
+    return f"{slug or 'run'}-{mark}"
 
 
 def _adapter(port: str, name: str) -> Any:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Diagnosis,
         Initialized,
         ModelList,
+        Rendered,
         RunList,
         SweepResult,
     )
@@ -85,8 +86,14 @@ def train(
     retries: int = 0,
     kernel: str = "",
     key: str = "",
+    on: str = "",
+    profile: str = "",
+    gpu: int | None = None,
+    cpu: str = "",
+    image: str = "",
+    dry_run: bool = False,
     **parameters: object,
-) -> Run:
+) -> Run | Rendered:
     """Run a notebook; judge, register and propose its model if asked.
 
     Args:
@@ -104,10 +111,17 @@ def train(
         retries: how often to start again when the kernel dies.
         kernel: kernelspec name.
         key: the same key again gives the same run.
+        on: `local`, or `kubeflow` for a pipeline on a cluster.
+        profile: resources named in mlops.toml.
+        gpu: accelerators instead of the profile's.
+        cpu: CPU instead of the profile's.
+        image: container image instead of the profile's.
+        dry_run: show what would be submitted, submit nothing.
         **parameters: more parameters by name.
 
     Returns:
-        the final run if waited for, else the run as it is now.
+        the final run if waited for, else the run as it is now; of a dry run, what would be
+        submitted.
 
     Raises:
         UserError: before anything runs, if the request is wrong.
@@ -129,9 +143,15 @@ def train(
         retries=retries,
         kernel=kernel,
         key=key,
+        on=on,
+        profile=profile,
+        gpu=gpu,
+        cpu=cpu,
+        image=image,
+        dry_run=dry_run,
     )
-    run: Run = _run(verb)
-    return ensure_success(run) if verb.wait else run
+    run: Run | Rendered = _run(verb)
+    return ensure_success(run) if verb.wait and isinstance(run, Run) else run
 
 
 def sweep(

@@ -59,6 +59,21 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Doing:
+    """What a run is at, or waits for.
+
+    Args:
+        run: id of the run.
+        text: in words: `train: no node has a free nvidia.com/gpu`.
+    """
+
+    run: str
+    time: datetime
+    text: str
+    kind: Literal["doing"] = "doing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLogged:
     """The notebook logged a metric."""
 
@@ -110,7 +125,7 @@ class Note:
     kind: Literal["note"] = "note"
 
 
-Event = RunMoved | Progress | MetricLogged | Judged | Registered | Proposed | Note
+Event = RunMoved | Progress | Doing | MetricLogged | Judged | Registered | Proposed | Note
 
 
 def advance(run: Run, event: Event) -> Run:
@@ -123,6 +138,7 @@ def advance(run: Run, event: Event) -> Run:
                 tracking_id=event.tracking_id or run.tracking_id,
                 url=event.url or run.url,
                 failure=event.failure,
+                doing="" if event.state.is_final else run.doing,
                 started=run.started or event.time,
                 ended=event.time if event.state.is_final else None,
             )
@@ -134,6 +150,8 @@ def advance(run: Run, event: Event) -> Run:
                 last_line=event.last_line,
                 peak_memory=event.peak_memory,
             )
+        case Doing():
+            return replace(run, doing=event.text)
         case MetricLogged():
             return replace(run, metrics={**run.metrics, event.name: event.value})
         case Judged():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlops_nb.core.delivery import Deployed, Deployment, Merged
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.run import Run
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +104,17 @@ class DeploymentHistory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """What a request would submit, had it not been a dry run.
+
+    Args:
+        files: texts by file name.
+    """
+
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """What a run printed.
 
@@ -120,7 +129,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "init": Initialized,
     "doctor": Diagnosis,
     "inspect": Notebook,
-    "train": Run,
+    "train": Run | Rendered,
     "sweep": SweepResult | Run,
     "runs": RunList,
     "show": SweepResult | Run,

@@ -42,6 +42,27 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a run is to go on, and what it is to be given there.
+
+    Args:
+        on: name of the executor; empty takes the project's.
+        profile: named resources of mlops.toml; empty takes the executor's default.
+        gpu: accelerators instead of the profile's; None leaves them.
+        cpu: CPU request instead of the profile's, as a Kubernetes quantity.
+        memory: bytes instead of the profile's.
+        image: container image instead of the profile's.
+    """
+
+    on: str = ""
+    profile: str = ""
+    gpu: int | None = None
+    cpu: str = ""
+    memory: int | None = None
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
     """What is run: bound, checked, free of secrets' values.
 
@@ -114,6 +135,10 @@ class Run:
         model: registered version as `name/version`; empty if none.
         pull_request: number of the deployment pull request; None if none.
         best: `max:METRIC` or `min:METRIC` of a sweep; empty if none.
+        executor: name of the executor that runs it.
+        address: the executor's own id of it: Kubeflow's run id; empty on this machine.
+        doing: the step it is at or what it waits for, in words; empty if there is no more to
+            say than its state.
     """
 
     id: str
@@ -137,3 +162,6 @@ class Run:
     model: str = ""
     pull_request: int | None = None
     best: str = ""
+    executor: str = "local"
+    address: str = ""
+    doing: str = ""

@@ -2,20 +2,109 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from mlops_nb.core.delivery import CanaryPlan, Environment
+from mlops_nb.core.delivery import CanaryPlan, Environment, did_you_mean
 from mlops_nb.core.gate import Gate
+from mlops_nb.core.profile import Profile, Toleration
 from mlops_nb.core.quantity import parse_duration, parse_size
 from mlops_nb.core.run import Limits
+from mlops_nb.core.settings_file import Reader
 from mlops_nb.errors import BadSettings, NotFound, UserError
 
 FILE_NAME = "mlops.toml"
 LOCAL_STORE = "sqlite:///.mlops/mlflow.db"
+AUTHS = ("none", "token", "service-account", "dex", "kubeconfig")
+_PARSERS: Mapping[str, Callable[[str], float]] = {
+    "timeout": parse_duration,
+    "cell_timeout": parse_duration,
+    "max_wait": parse_duration,
+    "backoff": parse_duration,
+    "memory": parse_size,
+    "shm": parse_size,
+    "bundle_limit": parse_size,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kubeflow:
+    """The Kubeflow Pipelines server, as [kubeflow] of mlops.toml says.
+
+    Args:
+        url: address of its API; empty while there is none.
+        ui: address for links that people open; empty takes url.
+        namespace: namespace of the runs; empty for a server of one user.
+        experiment: its experiment; empty takes the project's.
+        tracking_uri: MLflow tracking server as pods reach it; empty takes [tracking].
+        profile: profile of a run that names none.
+        image: image of a profile that names none.
+        auth: how to log in, one of AUTHS.
+        token: `secret:NAME` of a bearer token.
+        token_file: file with the token, read again when it changes.
+        username: user name for Dex.
+        password: `secret:NAME` of the password for Dex.
+        ca: file with the certificates of a private authority.
+        verify: whether the server's certificate is checked.
+        include: patterns of files that travel with the notebook.
+        bundle_limit: bytes that the notebook and its files may have together.
+        shares_machine: whether pods are processes on this machine, as of `mlops dev kubeflow`.
+        check_imports: whether the image is tried for the notebook's imports before training.
+        service_account: service account of a profile that names none.
+    """
+
+    url: str = ""
+    ui: str = ""
+    namespace: str = ""
+    experiment: str = ""
+    tracking_uri: str = ""
+    profile: str = ""
+    image: str = ""
+    auth: str = "none"
+    token: str = ""
+    token_file: str = ""
+    username: str = ""
+    password: str = ""
+    ca: str = ""
+    verify: bool = True
+    include: tuple[str, ...] = ()
+    bundle_limit: int = 32 * 2**20
+    shares_machine: bool = False
+    check_imports: bool = True
+    service_account: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown login and credentials that stand there themselves.
+
+        Raises:
+            UserError: if so; the message names the key, but no credential.
+        """
+        if self.auth not in AUTHS:
+            raise UserError(
+                f"kubeflow.auth = {self.auth!r}: no such login",
+                hint=did_you_mean(self.auth, AUTHS, otherwise=f"known: {', '.join(AUTHS)}"),
+            )
+        for key, value in (("token", self.token), ("password", self.password)):
+            if value and not re.fullmatch(r"secret:\S+", value):
+                raise UserError(
+                    f"kubeflow.{key} is no reference to a secret",
+                    hint=f'keep the {key} out of this file: {key} = "secret:NAME"',
+                )
+        for key in ("url", "ui", "tracking_uri"):
+            address = getattr(self, key)
+            if re.search(r"://[^/]*@", address):
+                raise UserError(
+                    f"kubeflow.{key} holds a user name or password",
+                    hint="name the server alone; credentials are passed as secrets",
+                )
+            if key != "tracking_uri" and address and not re.match(r"https?://\S", address):
+                raise UserError(
+                    f"kubeflow.{key} = {address!r}: not an address",
+                    hint="give e.g. https://kubeflow.example.com/pipeline",
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +124,8 @@ class Settings:
         limits: what a run may use unless it says otherwise.
         gates: gates of every version of a model, by model name.
         environments: where models are deployed, by name.
+        profiles: resources of pods, by name.
+        kubeflow: the Kubeflow Pipelines server.
     """
 
     name: str = "mlops"
@@ -48,6 +139,8 @@ class Settings:
     limits: Limits = Limits()
     gates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    kubeflow: Kubeflow = field(default_factory=Kubeflow)
 
     def environment(self, name: str) -> Environment:
         """Give an environment.
@@ -57,14 +150,26 @@ class Settings:
         """
         if found := self.environments.get(name):
             return found
-        close = difflib.get_close_matches(name, self.environments, n=1)
-        raise NotFound(
-            f"there is no environment {name!r}; configured: "
-            f"{', '.join(self.environments) or 'none'}",
-            hint=f"did you mean {close[0]!r}?"
-            if close
-            else f"add [environments.{name}] to {FILE_NAME}, or run `mlops init`",
-        )
+        raise _not_found("environment", name, self.environments, ", or run `mlops init`")
+
+    def profile(self, name: str) -> Profile:
+        """Give a profile.
+
+        Raises:
+            NotFound: if mlops.toml has none of this name.
+        """
+        if found := self.profiles.get(name):
+            return found
+        raise _not_found("profile", name, self.profiles, "")
+
+
+def _not_found(kind: str, name: str, known: Mapping[str, object], or_else: str) -> NotFound:
+    return NotFound(
+        f"there is no {kind} {name!r}; configured: {', '.join(known) or 'none'}",
+        hint=did_you_mean(
+            name, known, otherwise=f"add [{kind}s.{name}] to {FILE_NAME}{or_else}"
+        ),
+    )
 
 
 def parse_settings(text: str, *, path: str, default_name: str) -> Settings:
@@ -82,88 +187,78 @@ def parse_settings(text: str, *, path: str, default_name: str) -> Settings:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadSettings(f"{path}: {error}", hint="mend the line; TOML v1.0 is read") from None
-    return _Reader(path).settings(document, default_name)
+    return _File(path).settings(document, default_name)
 
 
-class _Reader:
-    """Reads one file; every error names the file and the dotted key."""
+class _File:
+    """Reads the tables of one mlops.toml."""
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._reader = Reader(path)
 
     def settings(self, document: Mapping[str, Any], default_name: str) -> Settings:
-        known = ("project", "tracking", "gitops", "run", "models", "environments")
-        self._no_others(document, known, "")
-        project = self._table(document, "project", ("name",))
-        tracking = self._table(document, "tracking", ("uri", "experiment", "artifacts"))
-        gitops = self._table(document, "gitops", ("repository", "branch"))
-        run = self._table(document, "run", ("executor", "kernel", *_names(Limits)))
+        known = (
+            "project", "tracking", "gitops", "run", "models", "environments", "profiles",
+            "kubeflow",
+        )  # fmt: skip
+        read = self._reader
+        read.no_others(document, known, "")
+        project = read.table(document, "project", ("name",))
+        tracking = read.table(document, "tracking", ("uri", "experiment", "artifacts"))
+        gitops = read.table(document, "gitops", ("repository", "branch"))
+        run = read.table(document, "run", ("executor", "kernel", *_names(Limits)))
+        models = read.open_table(document, "models")
+        environments = read.open_table(document, "environments")
+        profiles = read.open_table(document, "profiles")
         defaults = Settings()
         return Settings(
-            name=self._text(project, "project.name", default_name),
-            tracking_uri=self._text(tracking, "tracking.uri", defaults.tracking_uri),
-            experiment=self._text(tracking, "tracking.experiment", ""),
-            artifacts=self._text(tracking, "tracking.artifacts", defaults.artifacts),
-            executor=self._text(run, "run.executor", defaults.executor),
-            repository=self._text(gitops, "gitops.repository", ""),
-            branch=self._text(gitops, "gitops.branch", defaults.branch),
-            kernel=self._text(run, "run.kernel", ""),
+            name=read.text(project, "project.name", default_name),
+            tracking_uri=read.text(tracking, "tracking.uri", defaults.tracking_uri),
+            experiment=read.text(tracking, "tracking.experiment", ""),
+            artifacts=read.text(tracking, "tracking.artifacts", defaults.artifacts),
+            executor=read.text(run, "run.executor", defaults.executor),
+            repository=read.text(gitops, "gitops.repository", ""),
+            branch=read.text(gitops, "gitops.branch", defaults.branch),
+            kernel=read.text(run, "run.kernel", ""),
             limits=self._limits(run),
             gates={
                 name: self._gates(
-                    self._table(models, name, ("gates",), "models."), "models", name
+                    read.table(models, name, ("gates",), "models."), "models", name
                 )
-                for models in [self._open_table(document, "models")]
                 for name in models
             },
-            environments={
-                name: self._environment(name, environments)
-                for environments in [self._open_table(document, "environments")]
-                for name in environments
-            },
+            environments={name: self._environment(name, environments) for name in environments},
+            profiles={name: self._profile(name, profiles) for name in profiles},
+            kubeflow=self._kubeflow(document),
         )
 
     def _limits(self, run: Mapping[str, Any]) -> Limits:
-        def read(key: str, parse: Any) -> Any:
-            value = run.get(key)
-            if value is None:
-                return None
-            try:
-                return parse(str(value))
-            except UserError as error:
-                raise self._wrong(f"run.{key}", value, error.message) from None
-
-        return Limits(
-            timeout=read("timeout", parse_duration),
-            cell_timeout=read("cell_timeout", parse_duration),
-            memory=read("memory", parse_size),
-        )
+        told = {key: value for key, value in run.items() if key in _names(Limits)}
+        return Limits(**self._reader.values(told, "run.", Limits(), _PARSERS))
 
     def _environment(self, name: str, environments: Mapping[str, Any]) -> Environment:
         prefix = f"environments.{name}"
         keys = (*(n for n in _names(Environment) if n != "name"), "canary_minutes")
-        table = self._table(environments, name, keys, "environments.")
+        table = self._reader.table(environments, name, keys, "environments.")
         values: dict[str, Any] = {"name": name}
-        for key, value in table.items():
-            if key in {"gates", "canary", "canary_minutes"}:
-                continue
-            expected = type(getattr(Environment(name=name), key))
-            if type(value) is not expected:
-                raise self._wrong(f"{prefix}.{key}", value, f"not {expected.__name__}")
-            values[key] = value
+        plain = {
+            k: v for k, v in table.items() if k not in {"gates", "canary", "canary_minutes"}
+        }
+        values |= self._reader.values(plain, f"{prefix}.", Environment(name=name), {})
         minutes = table.get("canary_minutes", CanaryPlan().minutes)
         weights = table.get("canary", list(CanaryPlan().weights))
         try:
             values["canary"] = CanaryPlan(weights=tuple(weights), minutes=minutes)
         except (UserError, TypeError) as error:
-            raise self._wrong(f"{prefix}.canary", weights, str(error)) from None
+            raise self._reader.wrong(f"{prefix}.canary", weights, str(error)) from None
         return Environment(gates=self._gates(table, "environments", name), **values)
 
     def _gates(self, table: Mapping[str, Any], section: str, name: str) -> tuple[str, ...]:
         key = f"{section}.{name}.gates"
         gates = table.get("gates", [])
         if not isinstance(gates, list) or not all(isinstance(g, str) for g in gates):
-            raise self._wrong(key, gates, "not a list of gate expressions")
+            raise self._reader.wrong(key, gates, "not a list of gate expressions")
         for gate in gates:
             try:
                 Gate.parse(gate)
@@ -173,38 +268,33 @@ class _Reader:
                 ) from None
         return tuple(gates)
 
-    def _open_table(self, document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-        table = document.get(key, {})
-        if not isinstance(table, dict):
-            raise self._wrong(key, table, "not a table")
-        return table
+    def _profile(self, name: str, profiles: Mapping[str, Any]) -> Profile:
+        prefix = f"profiles.{name}."
+        known = tuple(n for n in _names(Profile) if n != "name")
+        table = dict(self._reader.table(profiles, name, known, "profiles."))
+        tolerations = self._tolerations(table.pop("tolerations", []), f"{prefix}tolerations")
+        values = self._reader.values(table, prefix, Profile(name=name), _PARSERS)
+        try:
+            return Profile(name=name, tolerations=tolerations, **values)
+        except UserError as error:
+            # What the profile says of itself, with the key as it stands in the file.
+            told = error.message.removeprefix(f"profile {name}: ")
+            raise BadSettings(f"{self._path}: {prefix}{told}", hint=error.hint) from None
 
-    def _table(
-        self, document: Mapping[str, Any], key: str, known: tuple[str, ...], prefix: str = ""
-    ) -> Mapping[str, Any]:
-        table = self._open_table(document, key)
-        self._no_others(table, known, f"{prefix}{key}.")
-        return table
+    def _tolerations(self, value: object, key: str) -> tuple[Toleration, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise self._reader.wrong(key, value, "not a list of tables")
+        for item in value:
+            self._reader.no_others(item, _names(Toleration), f"{key}.")
+        return tuple(Toleration(**self._reader.texts_by_name(item, key)) for item in value)
 
-    def _no_others(self, table: Mapping[str, Any], known: tuple[str, ...], prefix: str) -> None:
-        for key in table:
-            if key not in known:
-                close = difflib.get_close_matches(key, known, n=1)
-                raise BadSettings(
-                    f"{self._path}: unknown key {prefix}{key}",
-                    hint=f"did you mean {prefix}{close[0]}?"
-                    if close
-                    else f"known here: {', '.join(known)}",
-                )
-
-    def _text(self, table: Mapping[str, Any], key: str, default: str) -> str:
-        value = table.get(key.rpartition(".")[2], default)
-        if not isinstance(value, str):
-            raise self._wrong(key, value, "not a text")
-        return value
-
-    def _wrong(self, key: str, value: object, why: str) -> BadSettings:
-        return BadSettings(f"{self._path}: {key} = {value!r}: {why}", hint=f"mend {key}")
+    def _kubeflow(self, document: Mapping[str, Any]) -> Kubeflow:
+        table = self._reader.table(document, "kubeflow", _names(Kubeflow))
+        values = self._reader.values(table, "kubeflow.", Kubeflow(), _PARSERS)
+        try:
+            return Kubeflow(**values)
+        except UserError as error:
+            raise BadSettings(f"{self._path}: {error.message}", hint=error.hint) from None
 
 
 def _names(type_: type) -> tuple[str, ...]:
@@ -243,6 +333,28 @@ branch = "main"                 # the branch the cluster follows
 # Gates of every version of a model, besides those given with --gate.
 # [models.churn]
 # gates = ["accuracy >= 0.9", "auc >= champion - 0.005", "min(accuracy, by=sex) >= 0.8"]
+
+# Where `--on kubeflow` runs notebooks, and what a pod there may ask for.
+# [kubeflow]
+# url = "https://kubeflow.example.com/pipeline"
+# namespace = "ml-team"
+# auth = "token"                # none, token, service-account, dex or kubeconfig
+# token = "secret:KUBEFLOW_TOKEN"      # a reference; the token itself never stands here
+# tracking_uri = "http://mlflow.mlflow:5000"   # [tracking] as pods reach it
+# image = "registry.example.com/ml/train@sha256:{"0" * 64}"
+# profile = "gpu-small"         # of a run that names none
+#
+# [profiles.gpu-small]
+# gpu = 1
+# gpu_resource = "nvidia.com/gpu"      # or a MIG slice, or amd.com/gpu
+# cpu = "4"
+# memory = "24Gi"
+# shm = "8Gi"                   # /dev/shm, part of the memory
+# tolerations = [{{ key = "nvidia.com/gpu", operator = "Exists", effect = "NoSchedule" }}]
+# secrets = {{ MLFLOW_TRACKING_TOKEN = "mlflow/token" }}   # variable = "secret-name/key"
+# labels = {{ "kueue.x-k8s.io/queue-name" = "gpu" }}
+# price = 1.2                   # of an hour
+# timeout = "6h"
 
 [environments.prod]
 namespace = "models"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from mlops_nb.core.run import Run, RunSpec, RunState
+from mlops_nb.core.run import Placement, Run, RunSpec, RunState
 from mlops_nb.errors import UserError
 
 
@@ -74,6 +74,12 @@ class Train:
         retries: how often a run that failed for no fault of the notebook's is started again.
         kernel: kernelspec name.
         key: idempotency key; the same key gives the same run.
+        on: executor: `local` or `kubeflow`; empty takes the project's.
+        profile: named resources of mlops.toml, for executors that have them.
+        gpu: accelerators instead of the profile's.
+        cpu: CPU request instead of the profile's.
+        image: container image instead of the profile's.
+        dry_run: show what would be submitted, submit nothing.
     """
 
     notebook: str
@@ -90,12 +96,30 @@ class Train:
     retries: int = 0
     kernel: str = ""
     key: str = ""
+    on: str = ""
+    profile: str = ""
+    gpu: int | None = None
+    cpu: str = ""
+    image: str = ""
+    dry_run: bool = False
     verb: Literal["train"] = "train"
 
     def __post_init__(self) -> None:
         """Refuse limits under which nothing runs."""
         _above_zero(timeout=self.timeout, cell_timeout=self.cell_timeout, memory=self.memory)
-        _at_least(0, retries=self.retries)
+        _at_least(0, retries=self.retries, gpu=self.gpu)
+
+    @property
+    def placement(self) -> Placement:
+        """Where it is to go on."""
+        return Placement(
+            on=self.on,
+            profile=self.profile,
+            gpu=self.gpu,
+            cpu=self.cpu,
+            memory=self.memory,
+            image=self.image,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,6 +326,7 @@ class Job:
         best: `max:METRIC` or `min:METRIC` by which a sweep names its best child.
         project: folder of the project, with mlops.toml.
         requested_by: who asked, `Name <mail>` or a user name.
+        placement: where it is to go on.
     """
 
     id: str
@@ -317,6 +342,7 @@ class Job:
     children: tuple[Job, ...] = ()
     parallel: int = 1
     best: str = ""
+    placement: Placement = Placement()
 
     def queued(self, directory: str) -> Run:
         """Give the run as it is before its runner said anything; secrets stay references."""

@@ -8,6 +8,7 @@ from functools import singledispatch
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.events import (
+    Doing,
     Judged,
     MetricLogged,
     Note,
@@ -79,6 +80,8 @@ def line(event: Event) -> str:
                 f"▶ {event.run} {event.done}/{event.cells} "
                 f"{format_duration(event.elapsed)}{memory}{last}"
             )
+        case Doing():
+            return f"  {event.text}"
         case MetricLogged():
             return f"  {event.name} = {number(event.value)}"
         case Judged():

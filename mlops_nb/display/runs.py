@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mlops_nb.core.quantity import format_size
 from mlops_nb.core.results import (
     Comparison,
+    Rendered,
     RunList,
     SweepResult,
 )
@@ -143,6 +144,11 @@ def lacking(value: SweepResult) -> str:
     close = difflib.get_close_matches(metric, logged, n=1)
     said = f"did you mean {close[0]}?" if close else f"logged: {', '.join(logged) or 'none'}"
     return f"no best child: none that succeeded logged {metric!r}; {said}"
+
+
+@text.register(Rendered)
+def _(value: Rendered) -> str:
+    return "\n".join(f"# {name}\n{content}" for name, content in value.files.items())
 
 
 @text.register(Comparison)

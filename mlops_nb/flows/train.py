@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.events import Note, RunMoved
+from mlops_nb.core.results import Rendered
 from mlops_nb.core.verbs import Job
 from mlops_nb.preparation import prepare, read_notebook
 
@@ -32,8 +33,8 @@ def train(
     project: str,
     requested_by: str,
     tell: Listener,
-) -> Run:
-    """Start a run.
+) -> Run | Rendered:
+    """Start a run; of a dry run, give what would be submitted.
 
     Raises:
         UserError: before anything runs, if the request is wrong.
@@ -58,7 +59,10 @@ def train(
         retries=verb.retries,
         key=verb.key,
         requested_by=requested_by,
+        placement=verb.placement,
     )
+    if verb.dry_run:
+        return Rendered(files=executor.render(job, content))
     run = executor.submit(job, content)
     if run.id != job.id:
         tell(Note(text=f"key {job.key!r} was used before: this is run {run.id}"))

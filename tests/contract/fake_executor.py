@@ -11,7 +11,7 @@ from mlops_nb.core.run import Failure, Run, RunState
 from mlops_nb.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mlops_nb.core.events import Event
     from mlops_nb.core.verbs import Job
@@ -56,6 +56,9 @@ class FakeExecutor:
         self._logs[job.id] = []
         self._play(job.id)
         return self._runs[job.id]
+
+    def render(self, job: Job, notebook: bytes) -> Mapping[str, str]:
+        return {"job": job.id, "notebook": notebook.decode()}
 
     def resume(self, run_id: str) -> Run:
         run = self._known(run_id)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mlops_nb.adapters.mlflow.tables import NAMES, read_table
+from mlops_nb.core.events import Progress, advance
 from mlops_nb.core.model import ModelRef, ModelVersion
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.errors import BackendUnavailable, NotFound, UserError
@@ -91,6 +92,14 @@ class FakeRegistry:
         )
         entry.files.update({path: file.read_bytes() for path, file in files.items()})
         return run
+
+    def placed(self, address: str) -> Run | None:
+        runs = [entry.run for entry in self.recorded.values() if entry.run.address == address]
+        return runs[-1] if runs else None
+
+    def progress(self, tracking_id: str, progress: Progress) -> None:
+        entry = self._of(tracking_id)
+        entry.run = advance(entry.run, progress)
 
     def conceal(self, tracking_id: str, redact: Callable[[str], str]) -> Sequence[str]:
         entry = self._of(tracking_id)

@@ -17,6 +17,7 @@ from tracking_server import Server, tracking_server
 
 from mlops_nb.adapters.mlflow import MlflowRegistry
 from mlops_nb.core.data import Dataset
+from mlops_nb.core.events import Progress
 from mlops_nb.core.gate import Check, Outcome, Verdict
 from mlops_nb.core.model import ModelRef
 from mlops_nb.core.run import Failure, Run, RunState
@@ -192,6 +193,35 @@ def test_a_run_in_progress_is_running(bench: Bench) -> None:
     assert bench.registry.metrics(run.tracking_id) == {"loss": 1.5}
     found = bench.registry.find(run.id)
     assert (found.state, found.ended) == (RunState.RUNNING, None)
+
+
+def test_a_run_placed_elsewhere_is_found_by_its_address_and_seen_from_afar(
+    bench: Bench,
+) -> None:
+    address = str(uuid.uuid4())
+    assert bench.registry.placed(address) is None
+    run = bench.registry.begin(new_run(executor="kubeflow", address=address), {})
+    found = bench.registry.placed(address)
+    assert found is not None
+    assert (found.id, found.executor, found.address) == (run.id, "kubeflow", address)
+    progress = Progress(
+        run=run.id,
+        time=datetime.now(UTC),
+        cell=3,
+        cells=7,
+        done=2,
+        elapsed=12.5,
+        last_line="epoch 4",
+        peak_memory=5_000,
+    )
+    bench.registry.progress(run.tracking_id, progress)
+    seen = bench.registry.find(run.id)
+    assert (seen.cells_done, seen.cells, seen.last_line, seen.peak_memory) == (
+        2, 7, "epoch 4", 5_000,
+    )  # fmt: skip
+    bench.registry.finish(replace(done(run), pull_request=4), {})
+    ended = bench.registry.find(run.id)
+    assert (ended.pull_request, ended.cells_done, ended.last_line) == (4, 4, "")
 
 
 def test_a_start_repeated_after_an_interruption_is_the_same_run(bench: Bench) -> None:

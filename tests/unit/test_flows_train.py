@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from desk import Desk
+from desk import Desk, write_notebook
 
 from mlops_nb.core.events import MetricLogged, RunMoved
 from mlops_nb.core.run import RunState
@@ -101,9 +101,34 @@ def test_a_run_is_named_after_its_notebook_in_plain_letters(tmp_path: Path, name
 
 
 def test_an_adapter_that_is_not_installed_is_told_with_those_that_are(tmp_path: Path) -> None:
-    (tmp_path / "mlops.toml").write_text("[run]\nexecutor = 'kubeflow'\n")
-    with pytest.raises(BadSettings, match="no executor 'kubeflow'; installed: local"):
-        Project.open(tmp_path).executor  # noqa: B018
+    (tmp_path / "mlops.toml").write_text("[run]\nexecutor = 'slurm'\n")
+    write_notebook(tmp_path / "nb.ipynb")
+    with pytest.raises(BadSettings, match="no executor 'slurm'; installed: kubeflow, local"):
+        Project.open(tmp_path).run(Train(notebook=str(tmp_path / "nb.ipynb")))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [({"gpu": 1}, "--gpu"), ({"image": "x"}, "--image"), ({"profile": "big"}, "--profile")],
+)
+def test_this_machine_is_not_asked_for_a_clusters_resources(
+    tmp_path: Path, words: dict[str, object], message: str
+) -> None:
+    write_notebook(tmp_path / "nb.ipynb")
+    verb = Train(notebook=str(tmp_path / "nb.ipynb"), **words)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=f"{message} cannot be asked of this machine") as error:
+        Project.open(tmp_path).run(verb)
+    assert "--on kubeflow" in error.value.hint
+    assert not (tmp_path / ".mlops").exists()
+
+
+def test_a_dry_run_shows_what_would_be_submitted_and_starts_nothing(tmp_path: Path) -> None:
+    write_notebook(tmp_path / "nb.ipynb")
+    verb = Train(notebook=str(tmp_path / "nb.ipynb"), parameters={"lr": "0.5"}, dry_run=True)
+    shown = Project.open(tmp_path).run(verb)
+    assert '"lr": 0.5' in shown.files["job.json"]
+    assert set(shown.files) == {"job.json", "notebook.ipynb"}
+    assert not (tmp_path / ".mlops").exists()
 
 
 def test_settings_are_found_upwards_and_unreadable_ones_are_named(tmp_path: Path) -> None:

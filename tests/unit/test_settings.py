@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from mlops_nb.core.settings import Settings, parse_settings, template
+from mlops_nb.core.profile import Profile, Toleration
+from mlops_nb.core.settings import Kubeflow, Settings, parse_settings, template
 from mlops_nb.errors import BadSettings, NotFound
 
 
@@ -31,11 +34,8 @@ def test_the_template_says_what_the_defaults_are() -> None:
 
 def test_every_commented_choice_of_the_template_can_be_uncommented() -> None:
     text = template("churn", "g.git", "i@sha256:" + "0" * 64)
-    lines = [
-        line.removeprefix("# ") if line.startswith(("# kernel", "# timeout", "# cell", "# mem",
-                                                    "# [models", "# gates", "# uri")) else line
-        for line in text.splitlines()
-    ]  # fmt: skip
+    # A choice begins with a key or a table; sentences stay comments.
+    lines = [re.sub(r"^# (?=[a-z_]+ = |\[[a-z])", "", line) for line in text.splitlines()]
     settings = read("\n".join(lines))
     assert settings.limits.timeout == 7200
     assert settings.limits.cell_timeout == 1800
@@ -44,6 +44,16 @@ def test_every_commented_choice_of_the_template_can_be_uncommented() -> None:
     assert settings.tracking_uri == "https://mlflow.example.com"
     assert len(settings.gates["churn"]) == 3
     assert settings.environment("prod").gates == ("accuracy >= 0.95",)
+    assert settings.kubeflow.auth == "token"
+    assert settings.kubeflow.token == "secret:KUBEFLOW_TOKEN"
+    gpu = settings.profile(settings.kubeflow.profile)
+    assert (gpu.gpu, gpu.gpu_resource, gpu.cpu) == (1, "nvidia.com/gpu", "4")
+    assert (gpu.memory, gpu.shm, gpu.timeout) == (24 * 2**30, 8 * 2**30, 21600)
+    assert gpu.tolerations[0].effect == "NoSchedule"
+    assert gpu.secrets == {"MLFLOW_TRACKING_TOKEN": "mlflow/token"}
+    assert gpu.price == 1.2
+    # Every choice is one: nothing that looks like a key is left a comment.
+    assert not [line for line in lines if re.match(r"# [a-z_]+ =", line)]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +74,27 @@ def test_every_commented_choice_of_the_template_can_be_uncommented() -> None:
         ("[environments.prod]\ncanary = ['a']", "environments.prod.canary", ""),
         ("environments = 1", "environments = 1: not a table", ""),
         ("[project", "mlops.toml: ", "mend the line"),
+        ("[profiles]\ngpu = 1", "profiles.gpu = 1: not a table", ""),
+        ("[profiles.gpu]\ngpus = 1", "unknown key profiles.gpu.gpus", "profiles.gpu.gpu?"),
+        ("[profiles.gpu]\ngpu = '1'", "profiles.gpu.gpu = '1': not int", "mend profiles"),
+        ("[profiles.gpu]\ngpu = true", "profiles.gpu.gpu = True: not int", ""),
+        ("[profiles.gpu]\ngpu = -1", "profiles.gpu.gpu = -1: less than none", "give 0"),
+        ("[profiles.gpu]\nmemory = 'all'", "profiles.gpu.memory = 'all'", "mend profiles"),
+        ("[profiles.gpu]\ntimeout = 'soon'", "profiles.gpu.timeout = 'soon'", ""),
+        ("[profiles.gpu]\nprice = 'low'", "profiles.gpu.price = 'low': not float", ""),
+        ("[profiles.gpu]\nlabels = 'x'", "profiles.gpu.labels = 'x': not a table", ""),
+        ("[profiles.gpu.labels]\nx = 1", "profiles.gpu.labels.x = 1: not a text", ""),
+        ("[profiles.gpu]\npull_secrets = 'x'", "profiles.gpu.pull_secrets = 'x'", ""),
+        ("[profiles.gpu]\ntolerations = 'x'", "not a list of tables", ""),
+        ("[profiles.gpu]\ntolerations = [{kee = 'x'}]", "profiles.gpu.tolerations.kee", "key?"),
+        ("[profiles.gpu]\ntolerations = [{key = 1}]", "tolerations.key = 1: not a text", ""),
+        ("[kubeflow]\nurll = 'x'", "unknown key kubeflow.urll", "kubeflow.url?"),
+        ("[kubeflow]\nverify = 'no'", "kubeflow.verify = 'no': not bool", ""),
+        ("[kubeflow]\ninclude = 'x'", "kubeflow.include = 'x': not a list of texts", ""),
+        ("[kubeflow]\nbundle_limit = 'x'", "kubeflow.bundle_limit = 'x'", ""),
+        ("[kubeflow]\nauth = 'tokn'", "kubeflow.auth = 'tokn'", "did you mean 'token'?"),
+        ("[kubeflow]\nauth = 'ldap'", "kubeflow.auth = 'ldap'", "known: none, token"),
+        ("[kubeflow]\nurl = 'kf.example.com'", "kubeflow.url = 'kf.example.com'", "https://"),
     ],
 )
 def test_a_wrong_setting_names_file_key_and_value(text: str, message: str, hint: str) -> None:
@@ -79,3 +110,104 @@ def test_an_unknown_environment_is_told_with_the_known_ones() -> None:
     with pytest.raises(NotFound, match=r"no environment 'prd'; configured: prod, staging") as e:
         settings.environment("prd")
     assert e.value.hint == "did you mean 'prod'?"
+
+
+def test_a_profile_is_read_with_sizes_and_times_as_people_write_them() -> None:
+    settings = read(
+        """
+        [profiles.gpu-small]
+        image = "registry.example.com/train:1"
+        gpu = 2
+        gpu_resource = "nvidia.com/mig-1g.10gb"
+        cpu = 4
+        memory = "24Gi"
+        shm = "8GiB"
+        node_selector = { "cloud.google.com/gke-accelerator" = "nvidia-l4" }
+        tolerations = [{ key = "nvidia.com/gpu", operator = "Exists", effect = "NoSchedule" }]
+        pull_secrets = ["registry"]
+        service_account = "runner"
+        secrets = { TOKEN = "mlflow/token" }
+        env = { REGION = "eu" }
+        volumes = { data = "/mnt/data" }
+        labels = { "kueue.x-k8s.io/queue-name" = "gpu" }
+        annotations = { "example.com/team" = "credit risk" }
+        price = 2
+        max_wait = "30m"
+        timeout = "2h"
+        retries = 2
+        backoff = 45
+        """
+    )
+    assert settings.profile("gpu-small") == Profile(
+        name="gpu-small",
+        image="registry.example.com/train:1",
+        gpu=2,
+        gpu_resource="nvidia.com/mig-1g.10gb",
+        cpu="4",
+        memory=24 * 2**30,
+        shm=8 * 2**30,
+        node_selector={"cloud.google.com/gke-accelerator": "nvidia-l4"},
+        tolerations=(Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),),
+        pull_secrets=("registry",),
+        service_account="runner",
+        secrets={"TOKEN": "mlflow/token"},
+        env={"REGION": "eu"},
+        volumes={"data": "/mnt/data"},
+        labels={"kueue.x-k8s.io/queue-name": "gpu"},
+        annotations={"example.com/team": "credit risk"},
+        price=2.0,
+        max_wait=1800.0,
+        timeout=7200.0,
+        retries=2,
+        backoff=45.0,
+    )
+
+
+def test_kubeflow_is_read_and_none_by_default() -> None:
+    assert read("").kubeflow == Kubeflow()
+    settings = read(
+        "[kubeflow]\nurl = 'https://kf.example.com/pipeline'\nauth = 'dex'\nusername = 'ann'\n"
+        "password = 'secret:DEX'\nverify = false\ninclude = ['*.py']\nbundle_limit = '8MiB'\n"
+        "shares_machine = true\ncheck_imports = false"
+    )
+    assert settings.kubeflow == Kubeflow(
+        url="https://kf.example.com/pipeline",
+        auth="dex",
+        username="ann",
+        password="secret:DEX",
+        verify=False,
+        include=("*.py",),
+        bundle_limit=8 * 2**20,
+        shares_machine=True,
+        check_imports=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "token = 'eyJhbGciOi-hunter2'",
+        "token = 'secret:'",
+        "password = 'hunter2'",
+        "url = 'https://ann:hunter2@kf.example.com'",
+        "tracking_uri = 'http://ann:hunter2@mlflow:5000'",
+    ],
+)
+def test_a_credential_that_stands_there_itself_is_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(BadSettings) as error:
+        read(f"[kubeflow]\n{text}")
+    assert error.value.message.startswith(f"mlops.toml: kubeflow.{text.partition(" ")[0]} ")
+    assert error.value.hint
+    assert "hunter2" not in str(error.value)
+
+
+def test_an_unknown_profile_is_told_with_the_known_ones() -> None:
+    settings = read("[profiles.gpu-small]\n[profiles.cpu]")
+    with pytest.raises(
+        NotFound, match=r"no profile 'gpu-smal'; configured: gpu-small, cpu"
+    ) as e:
+        settings.profile("gpu-smal")
+    assert e.value.hint == "did you mean 'gpu-small'?"
+    with pytest.raises(NotFound, match="configured: none") as e:
+        read("").profile("gpu")
+    assert e.value.hint == "add [profiles.gpu] to mlops.toml"

@@ -34,14 +34,12 @@ class Bundle:
         digest: sha256 of the content, in hex.
         notebook: path of the notebook in it.
         files: every path in it.
-        imports: top-level modules that it imports and that are not in it.
     """
 
     content: bytes
     digest: str
     notebook: str
     files: tuple[str, ...]
-    imports: tuple[str, ...]
 
 
 def pack(
@@ -61,7 +59,7 @@ def pack(
         UserError: if it is larger than the limit, or a glob finds nothing.
     """
     root = root if path.is_relative_to(root) else path.parent
-    local, foreign = _closure(_imports(_sources(notebook)), path.parent)
+    local, _ = _closure(_imports(_sources(notebook)), path.parent)
     files = {
         **_included(include, root),
         **{str(file.relative_to(root)): file.read_bytes() for file in local},
@@ -82,7 +80,6 @@ def pack(
         digest=hashlib.sha256(content).hexdigest(),
         notebook=str(path.relative_to(root)),
         files=tuple(sorted(files)),
-        imports=tuple(sorted(foreign)),
     )
 
 
@@ -100,6 +97,17 @@ def unpack(content: bytes, digest: str, folder: Path) -> None:
         )
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         archive.extractall(folder, filter="data")
+
+
+def recorded_as(digest: str) -> str:
+    """Give the path under which a bundle is recorded with its run."""
+    return f"mlops_nb/bundle-{digest[:16]}.tar.gz"
+
+
+def foreign_imports(path: Path) -> tuple[str, ...]:
+    """Give top-level modules that a notebook and its local modules take from elsewhere."""
+    _, foreign = _closure(_imports(_sources(path.read_bytes())), path.parent)
+    return tuple(sorted(foreign))
 
 
 def _without_outputs(notebook: bytes) -> bytes:

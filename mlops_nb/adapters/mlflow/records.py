@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mlops_nb import wire
 from mlops_nb.core.data import Dataset
+from mlops_nb.core.events import Progress, advance
 from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.run import Failure, Run, RunState
@@ -32,6 +33,10 @@ PARAMETERS = "mlops_nb.parameters"
 MODEL = "mlops_nb.model"
 TRACKING_ID = "mlops_nb.tracking_id"
 DATASETS = "mlops_nb.datasets"
+ADDRESS = "mlops_nb.address"
+PULL_REQUEST = "mlops_nb.pull_request"
+PROGRESS = "mlops_nb.progress"
+_EXECUTOR = "mlops_nb.executor"
 LONGEST_PARAMETER = 6000
 _BEST = "mlops_nb.best"
 _FAILURE = "mlops_nb.failure"
@@ -88,13 +93,16 @@ def first_tags(run: Run, user: str) -> dict[str, str]:
         tags[PARENT] = run.parent
     if run.best:
         tags[_BEST] = run.best
+    tags[_EXECUTOR] = run.executor
+    if run.address:
+        tags[ADDRESS] = run.address
     return tags
 
 
 def cleared_tags() -> dict[str, str]:
     """Give the tags by which a run that is done again loses what came of it before."""
     # A tag cannot be deleted together with others.
-    return {_FAILURE: "null", _VERDICT: "null"}
+    return {_FAILURE: "null", _VERDICT: "null", PROGRESS: "null"}
 
 
 def last_tags(run: Run) -> dict[str, str]:
@@ -107,6 +115,8 @@ def last_tags(run: Run) -> dict[str, str]:
         tags |= spread(_VERDICT, wire.dumps(run.verdict))
     if run.best:
         tags[_BEST] = run.best
+    if run.pull_request is not None:
+        tags[PULL_REQUEST] = str(run.pull_request)
     return tags
 
 
@@ -116,7 +126,7 @@ def read_run(found: MlflowRun, url: str) -> Run:
     state = _STATES[found.info.status]
     done, _, cells = tags.get(_CELLS, "0/0").partition("/")
     parameters = gather(tags, PARAMETERS)
-    return Run(
+    run = Run(
         id=tags.get(RUN, found.info.run_name or found.info.run_id),
         notebook=tags.get(NOTEBOOK, ""),
         state=state,
@@ -134,8 +144,13 @@ def read_run(found: MlflowRun, url: str) -> Run:
         failure=_read(Failure, gather(tags, _FAILURE)),
         verdict=_read(Verdict, gather(tags, _VERDICT)),
         model=tags.get(MODEL, ""),
+        pull_request=int(tags[PULL_REQUEST]) if tags.get(PULL_REQUEST) else None,
         best=tags.get(_BEST, ""),
+        executor=tags.get(_EXECUTOR, "local"),
+        address=tags.get(ADDRESS, ""),
     )
+    progress = None if state.is_final else _read(Progress, gather(tags, PROGRESS))
+    return advance(run, progress) if progress else run
 
 
 def read_version(found: MlflowVersion, aliases: Mapping[str, int]) -> ModelVersion:
@@ -159,7 +174,10 @@ def read_version(found: MlflowVersion, aliases: Mapping[str, int]) -> ModelVersi
 
 def lineage(tags: Mapping[str, str]) -> dict[str, str]:
     """Give the tags of a run that tell where its model comes from."""
-    ends = (_CELLS, _MEMORY, _FAILURE, _VERDICT, MANAGED, MODEL, PARAMETERS, _BEST)
+    ends = (
+        _CELLS, _MEMORY, _FAILURE, _VERDICT, MANAGED, MODEL, PARAMETERS, _BEST, PROGRESS,
+        PULL_REQUEST,
+    )  # fmt: skip
     return {
         name: value
         for name, value in tags.items()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_nb import wire
 from mlops_nb.adapters.mlflow import concealment, models, recording, records
 from mlops_nb.adapters.mlflow.connection import Connection
 from mlops_nb.adapters.mlflow.modelfiles import inspect_model
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
+    from mlops_nb.core.events import Progress
     from mlops_nb.core.gate import EvaluationTable
     from mlops_nb.core.model import ModelRef, ModelVersion
     from mlops_nb.core.run import Run, RunState
@@ -204,6 +206,19 @@ class MlflowRegistry:
             f"{ref!r} is the beginning of {len(ids)} runs: {', '.join(ids[:5])}",
             hint="type more of it",
         )
+
+    def placed(self, address: str) -> Run | None:
+        """Give the run that an executor knows by this address; None if it is not recorded."""
+        wanted = [f"tags.`{records.ADDRESS}` = {recording.quoted(address)}"]
+        with self._store.calls(f"find the run at {address}") as client:
+            found = recording.search(client, self._experiment(client), wanted, 1)
+            return self._run(found[0]) if found else None
+
+    def progress(self, tracking_id: str, progress: Progress) -> None:
+        """Record how far a run is, for who watches it from another machine."""
+        with self._store.calls("record the progress") as client:
+            tags = records.spread(records.PROGRESS, wire.dumps(progress))
+            recording.log(client, tracking_id, tags=tags)
 
     def table(self, tracking_id: str) -> EvaluationTable | None:
         """Give the evaluation table the run logged; None if it logged none.
