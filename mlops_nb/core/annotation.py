@@ -135,7 +135,8 @@ def union(*types: Type) -> Type:
 def type_of_value(value: object) -> Type:
     """Give the type that a literal default tells; None tells nothing."""
     name = type(value).__name__
-    return Type(name) if name in {"bool", "int", "float", "str", "list", "dict"} else ANY
+    known = {"bool", "int", "float", "str", "list", "dict", "tuple"}
+    return Type(name) if name in known else ANY
 
 
 def _generic(name: str, inner: list[ast.expr]) -> Type:

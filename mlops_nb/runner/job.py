@@ -206,7 +206,8 @@ class Attempt:
         declared = self._notebook.parameters_cell
         if declared is not None and not self._notebook.is_tagged:
             document["cells"][declared]["metadata"].setdefault("tags", []).append("parameters")
-        prepared = parametrize(document, {**spec.parameters, **paths}, variables)
+        tuples = {p.name for p in self._notebook.parameters if p.type.startswith("tuple")}
+        prepared = parametrize(document, {**spec.parameters, **paths}, variables, tuples)
         kernel = Kernel(
             spec.kernel or DEFAULT_KERNEL, cwd=Path(spec.notebook).parent, env=environment
         )

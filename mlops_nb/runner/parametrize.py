@@ -14,7 +14,7 @@ from mlops_nb.errors import UserError
 from mlops_nb.runner.document import kernel_name, language, new_cell, tags
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from mlops_nb.runner.document import Notebook
 
@@ -22,7 +22,10 @@ INJECTED = "injected-parameters"
 
 
 def parametrize(
-    notebook: Notebook, values: Mapping[str, object], secrets: Mapping[str, str]
+    notebook: Notebook,
+    values: Mapping[str, object],
+    secrets: Mapping[str, str],
+    tuples: Collection[str] = (),
 ) -> Notebook:
     """Give a copy of the notebook that sets these parameters after their defaults.
 
@@ -33,6 +36,7 @@ def parametrize(
         notebook: of format 4.5.
         values: JSON values by parameter name.
         secrets: environment variable's name by parameter name; only the name is written.
+        tuples: names of parameters that Python takes as tuples, which JSON does not know.
 
     Raises:
         UserError: if the notebook's language has no such translation.
@@ -42,7 +46,7 @@ def parametrize(
     copy["metadata"].setdefault("papermill", {})["parameters"] = recorded
     if not recorded:
         return copy
-    cell = new_cell("code", _code(notebook, values, secrets), [INJECTED])
+    cell = new_cell("code", _code(notebook, values, secrets, tuples), [INJECTED])
     cells = copy["cells"]
     earlier = _first(cells, INJECTED)
     declared = _first(cells, "parameters")
@@ -57,7 +61,12 @@ def _first(cells: list[dict[str, Any]], tag: str) -> int | None:
     return next((index for index, cell in enumerate(cells) if tag in tags(cell)), None)
 
 
-def _code(notebook: Notebook, values: Mapping[str, object], secrets: Mapping[str, str]) -> str:
+def _code(
+    notebook: Notebook,
+    values: Mapping[str, object],
+    secrets: Mapping[str, str],
+    tuples: Collection[str],
+) -> str:
     kernel, spoken = kernel_name(notebook), language(notebook)
     translators = _translators()
     try:
@@ -68,6 +77,8 @@ def _code(notebook: Notebook, values: Mapping[str, object], secrets: Mapping[str
             hint="run it without -p, or read the values from a file in the notebook",
         ) from error
     lines = [translator.codify(dict(values), "Parameters").rstrip("\n")]
+    if spoken.lower() == "python":
+        lines += [f"{name} = tuple({name})" for name in values if name in tuples]
     lines += [_secret(spoken, name, given) for name, given in secrets.items()]
     return "\n".join(lines) + "\n"
 

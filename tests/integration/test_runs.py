@@ -256,6 +256,18 @@ def test_data_is_staged_digested_and_recorded(shell: Shell) -> None:
     assert "no.csv" in missing.stderr
 
 
+def test_a_tuple_stays_a_tuple(shell: Shell) -> None:
+    notebook = write_notebook(
+        shell.folder / "nb.ipynb",
+        "layers = (64, 32)\nshape: tuple[int, ...] = (1,)\nnames: list = ['a']",
+        "print(layers, shape, names)",
+    )
+    run = shell.train(notebook, "-p", "layers=(8, 4)", "-p", "shape=2,3", "-p", "names=['b']")
+    said = outputs(shell.run_folder(run["id"]) / "executed.ipynb")
+    assert said[-1] == "(8, 4) (2, 3) ['b']\n"
+    assert shell.json("inspect", str(notebook))["parameters"][0]["type"] == "tuple"
+
+
 def test_a_notebook_that_trains_itself_does_not_recurse(shell: Shell) -> None:
     notebook = write_notebook(
         shell.folder / "nb.ipynb",
