@@ -139,7 +139,7 @@ def _show_run(
     run = _run_of(result)
     view = view or View(result, project.executor)
     on_display.add((run.id, shell.execution_count))
-    if run.state.is_final or not run.directory:
+    if run.state.is_final or not run.is_at_hand:
         view.end(result)
     else:
         follow(view, project)

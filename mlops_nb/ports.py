@@ -159,9 +159,9 @@ class Registry(Protocol):
         """Give the last value of every metric the run logged so far."""
 
     def finish(self, run: Run, files: Mapping[str, Path]) -> Run:
-        """Record the end of a run: state, datasets, failure, verdict, memory, files by path.
+        """Record how a run stands: state, datasets, failure, verdict, memory, files by path.
 
-        Repeating it changes nothing. Gives the run with the metrics it logged.
+        A final state ends it. Repeating it changes nothing. Gives the run with the metrics it logged.
         """
 
     def conceal(self, tracking_id: str, redact: Callable[[str], str]) -> Sequence[str]:
@@ -200,6 +200,12 @@ class Registry(Protocol):
 
     def placed(self, address: str) -> Run | None:
         """Give the run that an executor knows by this address; None if it is not recorded."""
+
+    def twin(self, tracking_id: str) -> Run | None:
+        """Give the newest other run that did the same work and succeeded; None if none did.
+
+        The same work is the same bundle with the same parameters on the same data.
+        """
 
     def progress(self, tracking_id: str, progress: Progress) -> None:
         """Record how far a run is, for who watches it from another machine."""

@@ -20,16 +20,21 @@ if TYPE_CHECKING:
     from mlops_nb.core.verbs import Job
 
 ARGUMENT_LIMIT = 64 * 1024
-"""Bytes of one argument. The kernel takes 128 KiB; on the way it is quoted within JSON."""
+"""Bytes of one argument, quoted as on its way. The kernel takes 128 KiB."""
+
+WORDS_LIMIT = 96 * 1024
+"""Bytes of a step's arguments together."""
 
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
+RUN_VARIABLE = "KFP_RUN_ID"
+"""Variable of every pod with the server's run id; it wins over `--pipeline-run`."""
+
 PIPELINE_RUN = "{{$.pipeline_job_uuid}}"
-"""What the server replaces with its run's id; no part of what a cached step is known by."""
+"""The same as a word, which kfp's local runner fills in. Kubeflow's server does so in inputs of
+steps alone, where it would make each training another one."""
 
 _CPU = "500m"
 _MEMORY = 2**30
-
-Place = Literal["once", "each", "passed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +83,7 @@ class Step:
     """
 
     name: str
-    place: Place = "once"
+    place: Literal["once", "each", "passed"] = "once"
     words: tuple[Word, ...]
     pod: Profile
     is_bounded: bool = False
@@ -157,9 +162,9 @@ def plan(
         pull_secrets=full.pull_secrets,
     )
     with_data = replace(light, volumes=_volumes_with_data(words.job, profile))
-    prepare = words.prepare(is_tried=kubeflow.check_imports)
+    tried = kubeflow.check_imports
     steps = [
-        Step(name="prepare", words=prepare, pod=with_data),
+        Step(name="prepare", words=words.prepare(is_tried=tried), pod=with_data),
         Step(
             name="train",
             place="each" if words.items else "once",
@@ -194,8 +199,7 @@ def as_argument(value: object) -> str:
     Kubernetes replaces `$(NAME)` in arguments with a variable's value, Argo and Kubeflow what
     stands in double braces. Both can only be within JSON's texts, and are escaped there.
     """
-    text = json.dumps(_plain(value), separators=(",", ":"))
-    return shield(text)
+    return shield(json.dumps(_plain(value), separators=(",", ":")))
 
 
 def shield(text: str) -> str:
@@ -246,8 +250,9 @@ class _Words:
         return self._step("deploy", given)
 
     def _step(self, name: str, given: Mapping[str, Word], out: str = "") -> tuple[Word, ...]:
-        results = {f"--out-{out}": Output(name=out)} if out else {}
-        options: dict[str, Word] = {**self._common, **given, **results}
+        options: dict[str, Word] = {**self._common, **given}
+        if out:
+            options[f"--out-{out}"] = Output(name=out)
         return (name, *(word for option in options.items() for word in option))
 
 
@@ -294,10 +299,10 @@ def _check(job: Job, profile: Profile, kubeflow: Kubeflow, image: str) -> None:
             hint="set tracking_uri in [kubeflow] to a server's http address",
         )
     for name in (*profile.env, *profile.secrets):
-        if name == TRACKING_VARIABLE:
+        if name in {TRACKING_VARIABLE, RUN_VARIABLE}:
             raise UserError(
-                f"profile {profile.name} sets {name}",
-                hint="set tracking_uri in [kubeflow] instead",
+                f"profile {profile.name} sets {name}, which every pod has already",
+                hint="take it out; the tracking server is tracking_uri in [kubeflow]",
             )
     if job.deploy and not job.register:
         raise UserError(
@@ -317,21 +322,31 @@ def _check(job: Job, profile: Profile, kubeflow: Kubeflow, image: str) -> None:
 
 def _check_lengths(steps: Sequence[Step], items: Sequence[str]) -> None:
     for step in steps:
-        for flag, word in zip(step.words, step.words[1:], strict=False):
-            if isinstance(word, str) and (size := len(word.encode())) > ARGUMENT_LIMIT:
-                raise UserError(
-                    f"{step.name}: {flag} is {format_size(size)}, an argument of a pod holds "
-                    f"{format_size(ARGUMENT_LIMIT)}",
-                    hint="shorten mlops.toml"
-                    if flag == "--settings"
-                    else "write large parameters into a file and pass it with --data",
-                )
+        sizes = [
+            (len(json.dumps(word)), str(flag))
+            for flag, word in zip(step.words, step.words[1:], strict=False)
+            if isinstance(word, str)
+        ]
+        longest, flag = max(sizes)
+        hint = (
+            "shorten mlops.toml"
+            if flag == "--settings"
+            else "write large parameters into a file and pass it with --data"
+        )
+        _check_length(f"{step.name}: {flag} is", longest, ARGUMENT_LIMIT, hint)
+        # The pod that prepares the step's own is told all of them as one.
+        told = f"{step.name}: all arguments, {flag} foremost, are"
+        _check_length(told, sum(size for size, _ in sizes), WORDS_LIMIT, hint)
     # Every pod of the loop is told all of them at once.
-    if (size := len(json.dumps(items).encode())) > ARGUMENT_LIMIT:
+    told = f"the sweep's {len(items)} children are"
+    hint = "sweep in parts, or pass large parameters as a file with --data"
+    _check_length(told, len(json.dumps(items)), ARGUMENT_LIMIT, hint)
+
+
+def _check_length(told: str, size: int, limit: int, hint: str) -> None:
+    if size > limit:
         raise UserError(
-            f"the sweep's {len(items)} children are {format_size(size)}, an argument of a pod "
-            f"holds {format_size(ARGUMENT_LIMIT)}",
-            hint="sweep in parts, or pass large parameters as a file with --data",
+            f"{told} {format_size(size)}, a pod takes {format_size(limit)} at most", hint=hint
         )
 
 

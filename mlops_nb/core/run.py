@@ -139,6 +139,8 @@ class Run:
         address: the executor's own id of it: Kubeflow's run id; empty on this machine.
         doing: the step it is at or what it waits for, in words; empty if there is no more to
             say than its state.
+        cached_from: id of the earlier run whose result was taken, because it was the same
+            work; empty if the notebook was run.
     """
 
     id: str
@@ -165,3 +167,9 @@ class Run:
     executor: str = "local"
     address: str = ""
     doing: str = ""
+    cached_from: str = ""
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether its executor can be asked about it from here; a record is all of others."""
+        return bool(self.directory) or self.executor != "local"

@@ -151,7 +151,7 @@ def _progress(run: Run, what: str) -> str:
 
 
 def _last_line(run: Run) -> str:
-    line = run.last_line.strip()
+    line = run.last_line.strip() or run.doing
     if not line:
         return ""
     shown = line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
@@ -200,6 +200,7 @@ def _details(run: Run, what: str) -> str:
     facts = [
         ("notebook", run.notebook),
         ("started", plain.when(run.started)),
+        ("cached", f"the result of {run.cached_from}" if run.cached_from else ""),
         (f"{what}s", f"{run.cells_done} of {run.cells}" if run.cells else ""),
         ("peak memory", format_size(run.peak_memory) if run.peak_memory else ""),
         *((f"data {d.name}", f"{d.uri} ({d.digest})") for d in run.datasets),

@@ -91,7 +91,8 @@ def line(event: Event) -> str:
         case Registered():
             return f"✔ registered {event.model}"
         case Proposed():
-            return f"✔ pull request #{event.pull_request}: {event.model} → {event.environment}"
+            where = f" → {event.environment}" if event.environment else ""
+            return f"✔ pull request #{event.pull_request}: {event.model}{where}"
         case Note():
             return f"  {event.text}"
 

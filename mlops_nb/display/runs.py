@@ -28,6 +28,8 @@ def _facts(run: Run, parts: str) -> list[tuple[str, str]]:
         ("notebook", run.notebook),
         ("started", f"{when(run.started)}, took {took(run)}" if run.started else ""),
         (parts, cells),
+        ("cached", f"the result of {run.cached_from}" if run.cached_from else ""),
+        ("doing", run.doing),
         ("peak memory", format_size(run.peak_memory) if run.peak_memory else ""),
         ("parameters", ", ".join(f"{k}={cell(v)}" for k, v in run.parameters.items())),
         ("data", datasets),

@@ -22,7 +22,7 @@ def retry(run: Run, *, executor: Executor, tell: Listener) -> Run:
         NotFound: if the run was made on another machine.
         UserError: if it is not final, or there is nothing to do again.
     """
-    if not run.directory:
+    if not run.is_at_hand:
         raise NotFound(
             f"run {run.id} was made on another machine: there is nothing here to repeat",
             hint=f"run `mlops train {run.notebook}` with its parameters",
@@ -40,7 +40,7 @@ def retry(run: Run, *, executor: Executor, tell: Listener) -> Run:
                 text="the notebook is not run again: it is judged by the gates as they are now"
             )
         )
-    elif _has_changed(run):
+    elif run.directory and _has_changed(run):
         name = Path(run.notebook).name
         tell(
             Note(

@@ -35,6 +35,11 @@ def runs(verb: Runs, *, executor: Executor, registry: Registry, tell: Listener) 
     of_notebook = [run for run in found.values() if _is_of(run.notebook, verb.notebook)]
     if found and not of_notebook:
         tell(Note(text=_others(verb.notebook, found.values())))
+    # What is recorded as going on elsewhere may have ended, or lost its pods, since.
+    of_notebook = [
+        run if run.state.is_final or run.directory else _now(run, executor)
+        for run in of_notebook
+    ]
     wanted = [
         run for run in of_notebook if not run.parent and (state is None or run.state is state)
     ]
@@ -128,7 +133,15 @@ def find(ref: str, *, executor: Executor, registry: Registry) -> Run:
         raise UserError(
             f"{ref!r} is the beginning of {here.id} and of {found.id}", hint="type more of it"
         )
-    return executor.run(found.id) or found
+    return _now(found, executor)
+
+
+def _now(recorded: Run, executor: Executor) -> Run:
+    """Give a recorded run as its executor knows it now, where that can be asked."""
+    try:
+        return executor.run(recorded.id) or recorded
+    except BackendError:
+        return recorded
 
 
 def _beginning_with(ref: str, executor: Executor) -> Run | None:
@@ -149,7 +162,7 @@ def _beginning_with(ref: str, executor: Executor) -> Run | None:
 def _children(run: Run, *, executor: Executor, registry: Registry) -> Sequence[Run]:
     if run.parent:
         return []
-    if run.directory:
+    if run.is_at_hand:
         return executor.children(run.id)
     return sorted(registry.runs(limit=10_000, parent=run.id), key=_place)
 
@@ -187,7 +200,7 @@ def logs(verb: Logs, *, executor: Executor, registry: Registry) -> Iterator[str]
             f"run {run.id} is a sweep: its {len(children)} children print, not it",
             hint=f"look at one: mlops logs {children[0].id}; at all: mlops show {run.id}",
         )
-    if run.directory:
+    if run.is_at_hand:
         yield from executor.log(run.id, follow=verb.follow)
         return
     content = registry.file(run.tracking_id, "mlops_nb/log.txt")

@@ -224,6 +224,36 @@ def test_a_run_placed_elsewhere_is_found_by_its_address_and_seen_from_afar(
     assert (ended.pull_request, ended.cells_done, ended.last_line) == (4, 4, "")
 
 
+def test_a_run_of_the_same_work_is_known(bench: Bench) -> None:
+    digest, data = (
+        uuid.uuid4().hex,
+        Dataset(name="t", uri="s3://b/t", digest="sha256:1", size=1),
+    )
+    other = replace(data, digest="sha256:2")
+
+    def recorded(bundle: str = digest, dataset: Dataset = data, **changes: object) -> Run:
+        run = bench.registry.begin(new_run("", **changes), {"mlops_nb.bundle": bundle})
+        return replace(run, datasets=(dataset,))
+
+    first = recorded()
+    bench.notebook.log_metrics(first.tracking_id, {"auc": 0.9})
+    bench.registry.finish(done(first), {})
+    for run in (
+        recorded(bundle="another"),
+        recorded(dataset=other),
+        recorded(parameters={"lr": 1}),
+        recorded(),
+    ):
+        bench.registry.finish(done(run, RunState.FAILED), {})
+    cached = recorded()
+    bench.registry.finish(cached, {})
+    assert bench.registry.find(cached.id).state is RunState.RUNNING
+    twin = bench.registry.twin(cached.tracking_id)
+    assert twin is not None
+    assert (twin.id, twin.metrics) == (first.id, {"auc": 0.9})
+    assert bench.registry.twin(first.tracking_id) is None
+
+
 def test_a_start_repeated_after_an_interruption_is_the_same_run(bench: Bench) -> None:
     first = new_run()
     run = bench.registry.begin(first, {})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import kubernetes_validate
 import pytest
-import yaml  # type: ignore[import-untyped]  # PyYAML reads YAML 1.1, as Kubernetes does
+import yaml
 from ruamel.yaml import YAML
 
 from mlops_nb.core.change import LockFile, lock_path, overlay_path

@@ -270,7 +270,14 @@ def test_settings_are_passed_on_without_what_others_replace() -> None:
             replace(GPU, env={"MLFLOW_TRACKING_URI": "x"}),
             KUBEFLOW,
             "profile gpu sets MLFLOW_TRACKING_URI",
-            "set tracking_uri in [kubeflow]",
+            "tracking_uri in [kubeflow]",
+        ),
+        (
+            JOB,
+            replace(GPU, secrets={"KFP_RUN_ID": "a/b"}),
+            KUBEFLOW,
+            "profile gpu sets KFP_RUN_ID, which every pod has already",
+            "take it out",
         ),
         (replace(JOB, deploy="prod"), GPU, KUBEFLOW, "nothing to deploy to prod", "--register"),
         (
@@ -291,7 +298,7 @@ def test_settings_are_passed_on_without_what_others_replace() -> None:
             replace(JOB, spec=replace(SPEC, parameters={"x": "y" * ARGUMENT_LIMIT})),
             GPU,
             KUBEFLOW,
-            "prepare: --job is 64.11 KiB, an argument of a pod holds 64 KiB",
+            "prepare: --job is 64.13 KiB, a pod takes 64 KiB at most",
             "pass it with --data",
         ),
         (sweep(1500), GPU, KUBEFLOW, "the sweep's 1500 children are", "sweep in parts"),
@@ -306,18 +313,40 @@ def test_what_no_pod_could_do_is_refused_before_anything_is_sent(
     assert hint in error.value.hint
 
 
-def test_too_long_settings_are_told_as_such() -> None:
-    with pytest.raises(UserError, match="validate: --settings is") as error:
+@pytest.mark.parametrize(
+    ("settings", "parameter", "message", "hint"),
+    [
+        (64, 1, "validate: --settings is 64.01 KiB, a", "shorten mlops.toml"),
+        (
+            50,
+            49,
+            "validate: all arguments, --settings foremost, are 99.27 KiB, a pod takes 96",
+            "shorten mlops.toml",
+        ),
+        (
+            49,
+            50,
+            "validate: all arguments, --job foremost, are 99.27 KiB, a pod takes 96",
+            "pass it with --data",
+        ),
+    ],
+)
+def test_too_long_arguments_are_told_by_what_makes_them_so(
+    settings: int, parameter: int, message: str, hint: str
+) -> None:
+    spec = replace(SPEC, parameters={"x": "y" * 1024 * parameter})
+    with pytest.raises(UserError) as error:
         plan(
-            replace(JOB, register="churn"),
+            replace(JOB, spec=spec, register="churn"),
             profile=GPU,
             kubeflow=KUBEFLOW,
             bundle="b",
-            settings=json.dumps({"x": "y" * ARGUMENT_LIMIT}),
+            settings=json.dumps({"x": "y" * 1024 * settings}),
             experiment="churn",
             version="0.1.0",
         )
-    assert error.value.hint == "shorten mlops.toml"
+    assert message in error.value.message
+    assert hint in error.value.hint
 
 
 def test_a_secret_that_the_profile_gives_the_pod_is_taken() -> None:

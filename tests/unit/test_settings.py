@@ -196,7 +196,7 @@ def test_kubeflow_is_read_and_none_by_default() -> None:
 def test_a_credential_that_stands_there_itself_is_refused_and_not_shown(text: str) -> None:
     with pytest.raises(BadSettings) as error:
         read(f"[kubeflow]\n{text}")
-    assert error.value.message.startswith(f"mlops.toml: kubeflow.{text.partition(" ")[0]} ")
+    assert error.value.message.startswith(f"mlops.toml: kubeflow.{text.partition(' ')[0]} ")
     assert error.value.hint
     assert "hunter2" not in str(error.value)
 

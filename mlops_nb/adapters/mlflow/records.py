@@ -36,6 +36,8 @@ DATASETS = "mlops_nb.datasets"
 ADDRESS = "mlops_nb.address"
 PULL_REQUEST = "mlops_nb.pull_request"
 PROGRESS = "mlops_nb.progress"
+BUNDLE = "mlops_nb.bundle"
+CACHED_FROM = "mlops_nb.cached_from"
 _EXECUTOR = "mlops_nb.executor"
 LONGEST_PARAMETER = 6000
 _BEST = "mlops_nb.best"
@@ -148,9 +150,15 @@ def read_run(found: MlflowRun, url: str) -> Run:
         best=tags.get(_BEST, ""),
         executor=tags.get(_EXECUTOR, "local"),
         address=tags.get(ADDRESS, ""),
+        cached_from=tags.get(CACHED_FROM, ""),
     )
     progress = None if state.is_final else _read(Progress, gather(tags, PROGRESS))
     return advance(run, progress) if progress else run
+
+
+def work(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Give what makes two runs the same work, besides the notebook and its modules."""
+    return gather(tags, PARAMETERS), gather(tags, DATASETS)
 
 
 def read_version(found: MlflowVersion, aliases: Mapping[str, int]) -> ModelVersion:
@@ -176,7 +184,7 @@ def lineage(tags: Mapping[str, str]) -> dict[str, str]:
     """Give the tags of a run that tell where its model comes from."""
     ends = (
         _CELLS, _MEMORY, _FAILURE, _VERDICT, MANAGED, MODEL, PARAMETERS, _BEST, PROGRESS,
-        PULL_REQUEST,
+        PULL_REQUEST, ADDRESS, CACHED_FROM,
     )  # fmt: skip
     return {
         name: value

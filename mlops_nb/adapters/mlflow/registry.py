@@ -131,9 +131,9 @@ class MlflowRegistry:
             return recording.metrics_of(client, client.get_run(tracking_id))
 
     def finish(self, run: Run, files: Mapping[str, Path]) -> Run:
-        """Record the end of a run: state, datasets, failure, verdict, memory, files by path.
+        """Record how a run stands: state, datasets, failure, verdict, memory, files by path.
 
-        Runs the notebook started and left behind running end with it.
+        Runs the notebook started and left behind running end with it, if it is final.
         """
         ended = run.ended or datetime.now(UTC)
         with self._store.calls("record the end of the run") as client:
@@ -145,6 +145,8 @@ class MlflowRegistry:
                 )
             for path, file in files.items():
                 recording.upload(client, run.tracking_id, path, file)
+            if not run.state.is_final:
+                return run
             status = records.STATUS[run.state]
             if run.ended is None and before.info.status == status and before.info.end_time:
                 ended = datetime.fromtimestamp(before.info.end_time / 1000, UTC)
@@ -213,6 +215,25 @@ class MlflowRegistry:
         with self._store.calls(f"find the run at {address}") as client:
             found = recording.search(client, self._experiment(client), wanted, 1)
             return self._run(found[0]) if found else None
+
+    def twin(self, tracking_id: str) -> Run | None:
+        """Give the newest other run that did the same work and succeeded; None if none did.
+
+        The same work is the same bundle with the same parameters on the same data.
+        """
+        with self._store.calls("find a run of the same work") as client:
+            own = client.get_run(tracking_id)
+            digest = own.data.tags.get(records.BUNDLE, "")
+            wanted = [
+                f"tags.`{records.BUNDLE}` = {recording.quoted(digest)}",
+                "attributes.status = 'FINISHED'",
+            ]
+            for found in recording.search(client, self._experiment(client), wanted, _ENOUGH):
+                run = self._run(found)
+                is_same = records.work(found.data.tags) == records.work(own.data.tags)
+                if is_same and run.cells_done and run.tracking_id != tracking_id:
+                    return run
+            return None
 
     def progress(self, tracking_id: str, progress: Progress) -> None:
         """Record how far a run is, for who watches it from another machine."""
