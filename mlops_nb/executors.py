@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlops_nb.core.events import unheard
 from mlops_nb.errors import NotFound
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.events import Event
     from mlops_nb.core.run import Run
     from mlops_nb.core.verbs import Job
-    from mlops_nb.ports import Executor
+    from mlops_nb.ports import Executor, Listener
 
 HERE = "local"
 
@@ -45,9 +46,9 @@ class Executors:
             self._loaded[name] = self._load(name)
         return self._loaded[name]
 
-    def submit(self, job: Job, notebook: bytes) -> Run:
+    def submit(self, job: Job, notebook: bytes, tell: Listener = unheard) -> Run:
         """Start the job where it is to go on."""
-        return self.named(job.placement.on).submit(job, notebook)
+        return self.named(job.placement.on).submit(job, notebook, tell)
 
     def render(self, job: Job, notebook: bytes) -> Mapping[str, str]:
         """Give the files that a submission would consist of."""

@@ -283,6 +283,7 @@ def _running(add: _Adder) -> None:
         "run a notebook for each of many sets of parameters",
         "sweep churn.ipynb -p lr=0.1,0.01 -p depth=2..8 --parallel 2 --best max:accuracy",
         "sweep churn.ipynb --file sets.csv",
+        "sweep churn.ipynb -p lr=0.1,0.01 --on kubeflow --parallel 4",
     )
     _notebook(verb, optional=True)
     _parameter_words(verb, "one value, a list 0.1,0.01 or a range 2..8; may be repeated")
@@ -297,6 +298,7 @@ def _running(add: _Adder) -> None:
     verb.add_argument("--parallel", type=int, default=1, metavar="N", help="runs at once")
     action = verb.add_argument("--best", default="", metavar="max:METRIC", help="or min:METRIC")
     action.completer = completion.bests  # type: ignore[attr-defined]
+    _place_words(verb)
     _data_words(verb)
     _wait_words(verb)
     _limit_words(verb)

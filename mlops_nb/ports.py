@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from mlops_nb.core.events import unheard
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
@@ -32,12 +34,13 @@ class Listener(Protocol):
 class Executor(Protocol):
     """Places the runner somewhere and keeps in touch with it through its run directory."""
 
-    def submit(self, job: Job, notebook: bytes) -> Run:
+    def submit(self, job: Job, notebook: bytes, tell: Listener = unheard) -> Run:
         """Start the job; a job whose key was submitted before gives that run again.
 
         Args:
             job: what to do.
             notebook: the notebook as it is now; later edits of the file do not reach the run.
+            tell: told what a person should know before it runs: a doubt, a price, an address.
 
         Raises:
             BackendError: if the runner could not be started.
@@ -161,7 +164,8 @@ class Registry(Protocol):
     def finish(self, run: Run, files: Mapping[str, Path]) -> Run:
         """Record how a run stands: state, datasets, failure, verdict, memory, files by path.
 
-        A final state ends it. Repeating it changes nothing. Gives the run with the metrics it logged.
+        A final state ends it. Repeating it changes nothing. Gives the run with the metrics it
+        logged.
         """
 
     def conceal(self, tracking_id: str, redact: Callable[[str], str]) -> Sequence[str]:

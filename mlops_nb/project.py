@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from mlops_nb.core import verbs
-from mlops_nb.core.events import Note
+from mlops_nb.core.events import Note, unheard
 from mlops_nb.core.model import ModelRef
 from mlops_nb.core.results import DeploymentHistory, ModelList, Rendered
 from mlops_nb.core.run import Run, RunState
@@ -22,12 +22,11 @@ from mlops_nb.errors import BadSettings, UserError
 from mlops_nb.executors import Executors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from mlops_nb.core.data import DataSource
     from mlops_nb.core.delivery import Deployment, Merged
-    from mlops_nb.core.events import Event
     from mlops_nb.core.gate import Verdict
     from mlops_nb.core.lineage import CodeState
     from mlops_nb.core.model import ModelVersion
@@ -36,10 +35,6 @@ if TYPE_CHECKING:
 
 # Set by the runner in a kernel's environment: a notebook that starts runs must not recurse.
 INSIDE_RUN = "MLOPS_NB_RUN"
-
-
-def _silent(_event: Event) -> None:
-    return
 
 
 class Project:
@@ -99,7 +94,7 @@ class Project:
         """Whether the folder has an mlops.toml."""
         return (self.folder / FILE_NAME).is_file()
 
-    def run(self, verb: verbs.Verb, tell: Listener = _silent) -> Any:
+    def run(self, verb: verbs.Verb, tell: Listener = unheard) -> Any:
         """Do what the verb says.
 
         Args:
@@ -320,6 +315,9 @@ class Project:
             forge.pull_requests()
             return f"{self.folder / self.settings.repository} can be read"
 
+        parts: dict[str, Callable[[], str]] = {}
+        if self.settings.kubeflow.url:
+            parts["kubeflow"] = lambda: _adapter("executor", "kubeflow").open(self).check("")
         return doctor(
             {
                 "settings": lambda: (
@@ -330,6 +328,7 @@ class Project:
                 "kernel": lambda: self.executor.check(self.settings.kernel or "python3"),
                 "tracking": self.registry.check,
                 "gitops": git_ops,
+                **parts,
             },
             timeout=verb.timeout,
         )
@@ -385,6 +384,7 @@ class Project:
                 locate=self._locate,
                 project=str(self.folder),
                 requested_by=self.person,
+                tell=tell,
             )
             if not verb.wait:
                 return run

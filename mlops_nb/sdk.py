@@ -169,6 +169,11 @@ def sweep(
     cell_timeout: str | float | None = None,
     memory: str | int | None = None,
     kernel: str = "",
+    on: str = "",
+    profile: str = "",
+    gpu: int | None = None,
+    cpu: str = "",
+    image: str = "",
     **parameters: object,
 ) -> SweepResult | Run:
     """Run a notebook once for each set of parameters; lists and `2..8` texts are axes.
@@ -187,6 +192,11 @@ def sweep(
         cell_timeout: likewise for any one cell.
         memory: bytes, or `8GiB`, for each run.
         kernel: kernelspec name.
+        on: `local`, or `kubeflow` for one pipeline with a child a set.
+        profile: resources named in mlops.toml, for each run.
+        gpu: accelerators instead of the profile's.
+        cpu: CPU instead of the profile's.
+        image: container image instead of the profile's.
         **parameters: more axes by name.
 
     Returns:
@@ -206,6 +216,11 @@ def sweep(
         cell_timeout=_seconds(cell_timeout),
         memory=_bytes(memory),
         kernel=kernel,
+        on=on,
+        profile=profile,
+        gpu=gpu,
+        cpu=cpu,
+        image=image,
     )
     result: SweepResult | Run = _run(verb)
     return result

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from mlops_nb import wire
-from mlops_nb.core.events import Event, advance
+from mlops_nb.core.events import Event, advance, unheard
 from mlops_nb.core.run import Failure, Run, RunState
 from mlops_nb.core.verbs import Job
 from mlops_nb.errors import BackendError, Conflict, NotFound, UserError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from mlops_nb.ports import Surroundings
+    from mlops_nb.ports import Listener, Surroundings
 
 _POLL_SECONDS = 0.05
 _HEAL_SECONDS = 120.0
@@ -55,7 +55,7 @@ class LocalExecutor:
         """Give the executor of a project."""
         return cls(project.runs_folder)
 
-    def submit(self, job: Job, notebook: bytes) -> Run:
+    def submit(self, job: Job, notebook: bytes, _tell: Listener = unheard) -> Run:
         """Start the job; a job whose key was submitted before gives that run again."""
         _check_placement(job)
         try:

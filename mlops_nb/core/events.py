@@ -128,6 +128,10 @@ class Note:
 Event = RunMoved | Progress | Doing | MetricLogged | Judged | Registered | Proposed | Note
 
 
+def unheard(_event: Event) -> None:
+    """Listen to events for who is not interested in them."""
+
+
 def advance(run: Run, event: Event) -> Run:
     """Give the run as it is after the event."""
     match event:

@@ -171,7 +171,8 @@ def plan(
             words=words.train(),
             pod=full,
             is_bounded=True,
-            is_cached=True,
+            # A child of a sweep is recorded by its own pod, which a cached one would not have.
+            is_cached=not words.items,
         ),
     ]
     if job.gates or job.register:

@@ -141,6 +141,7 @@ class Run:
             say than its state.
         cached_from: id of the earlier run whose result was taken, because it was the same
             work; empty if the notebook was run.
+        placement: what it was given, where an executor gives anything.
     """
 
     id: str
@@ -168,6 +169,7 @@ class Run:
     address: str = ""
     doing: str = ""
     cached_from: str = ""
+    placement: Placement = Placement()
 
     @property
     def is_at_hand(self) -> bool:

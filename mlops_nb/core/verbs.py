@@ -27,6 +27,17 @@ def _above_zero(**numbers: float | None) -> None:
             )
 
 
+def _placement(verb: Train | Sweep) -> Placement:
+    return Placement(
+        on=verb.on,
+        profile=verb.profile,
+        gpu=verb.gpu,
+        cpu=verb.cpu,
+        memory=verb.memory,
+        image=verb.image,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Init:
     """Write mlops.toml and, where no remote is named, a local GitOps repository."""
@@ -112,14 +123,7 @@ class Train:
     @property
     def placement(self) -> Placement:
         """Where it is to go on."""
-        return Placement(
-            on=self.on,
-            profile=self.profile,
-            gpu=self.gpu,
-            cpu=self.cpu,
-            memory=self.memory,
-            image=self.image,
-        )
+        return _placement(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +144,11 @@ class Sweep:
         cell_timeout: seconds for any one cell.
         memory: bytes each child's kernel may use.
         kernel: kernelspec name.
+        on: executor: `local` or `kubeflow`; empty takes the project's.
+        profile: named resources of mlops.toml, for each child.
+        gpu: accelerators instead of the profile's.
+        cpu: CPU request instead of the profile's.
+        image: container image instead of the profile's.
     """
 
     notebook: str
@@ -155,13 +164,23 @@ class Sweep:
     cell_timeout: float | None = None
     memory: int | None = None
     kernel: str = ""
+    on: str = ""
+    profile: str = ""
+    gpu: int | None = None
+    cpu: str = ""
+    image: str = ""
     verb: Literal["sweep"] = "sweep"
 
     def __post_init__(self) -> None:
         """Refuse numbers that run nothing."""
         _above_zero(timeout=self.timeout, cell_timeout=self.cell_timeout, memory=self.memory)
-        _at_least(0, random=self.random)
+        _at_least(0, random=self.random, gpu=self.gpu)
         _at_least(1, parallel=self.parallel)
+
+    @property
+    def placement(self) -> Placement:
+        """Where it is to go on."""
+        return _placement(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

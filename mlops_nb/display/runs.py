@@ -31,6 +31,7 @@ def _facts(run: Run, parts: str) -> list[tuple[str, str]]:
         ("cached", f"the result of {run.cached_from}" if run.cached_from else ""),
         ("doing", run.doing),
         ("peak memory", format_size(run.peak_memory) if run.peak_memory else ""),
+        ("resources", resources(run)),
         ("parameters", ", ".join(f"{k}={cell(v)}" for k, v in run.parameters.items())),
         ("data", datasets),
         ("metrics", ", ".join(f"{k} {number(v)}" for k, v in sorted(run.metrics.items()))),
@@ -48,6 +49,22 @@ def _facts(run: Run, parts: str) -> list[tuple[str, str]]:
 @text.register(Run)
 def _(value: Run) -> str:
     return _told(value, "cells")
+
+
+def resources(run: Run) -> str:
+    """Give what a run was given of a cluster, and what it used of it."""
+    given = run.placement
+    if not given.on:
+        return ""
+    said = [f"profile {given.profile}" if given.profile else ""]
+    if given.memory:
+        said.append(format_size(given.memory))
+    if given.gpu:
+        hours = 0.0
+        if run.started and run.ended:
+            hours = given.gpu * (run.ended - run.started).total_seconds() / 3600
+        said.append(f"{given.gpu} GPU" + (f" ({hours:.2g} GPU-hours)" if hours else ""))
+    return ", ".join(filter(None, said))
 
 
 def _told(value: Run, parts: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.run import Run
     from mlops_nb.core.settings import Settings
     from mlops_nb.core.verbs import Sweep
-    from mlops_nb.ports import Executor
+    from mlops_nb.ports import Executor, Listener
 
 
 def sweep(
@@ -32,6 +32,7 @@ def sweep(
     locate: Callable[[DataSource], DataSource],
     project: str,
     requested_by: str,
+    tell: Listener,
 ) -> Run:
     """Start a sweep: one run with a child for each set of parameters.
 
@@ -96,8 +97,9 @@ def sweep(
         children=children,
         parallel=verb.parallel,
         best=verb.best,
+        placement=verb.placement,
     )
-    return executor.submit(job, content)
+    return executor.submit(job, content, tell)
 
 
 def _read(path: str) -> str:

@@ -63,7 +63,7 @@ def train(
     )
     if verb.dry_run:
         return Rendered(files=executor.render(job, content))
-    run = executor.submit(job, content)
+    run = executor.submit(job, content, tell)
     if run.id != job.id:
         tell(Note(text=f"key {job.key!r} was used before: this is run {run.id}"))
     tell(RunMoved(run=run.id, state=run.state, time=datetime.now(UTC)))

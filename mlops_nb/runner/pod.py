@@ -54,14 +54,22 @@ def main(words: list[str] | None = None) -> int:
     """
     given = _parser().parse_args(words)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    pod = _Pod(given)
     do: Callable[[_Pod], int] = given.do
     try:
-        with pod.recorded(given.step):
-            return do(pod)
+        with _folder() as folder:
+            pod = _Pod(given, folder)
+            with pod.recorded(given.step):
+                return do(pod)
     except MlopsError as error:
         print(f"{given.step} failed: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Give a folder for what is unpacked; on a machine that is no pod nothing stays behind."""
+    with tempfile.TemporaryDirectory(prefix="mlops-nb-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,9 +94,9 @@ def _parser() -> argparse.ArgumentParser:
 class _Pod:
     """What a step works with: its words, the project as the submitter saw it, the run."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: argparse.Namespace, folder: Path) -> None:
         self.given = given
-        self.folder = Path(tempfile.mkdtemp(prefix="mlops-nb-"))
+        self.folder = folder
         settings = (
             wire.loads(Settings, given.settings)
             if getattr(given, "settings", "")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mlops_nb.core.events import RunMoved, advance
+from mlops_nb.core.events import RunMoved, advance, unheard
 from mlops_nb.core.run import Failure, Run, RunState
 from mlops_nb.errors import Conflict, NotFound
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mlops_nb.core.events import Event
     from mlops_nb.core.verbs import Job
+    from mlops_nb.ports import Listener
 
 
 class FakeExecutor:
@@ -33,7 +34,7 @@ class FakeExecutor:
         self._waiting: dict[str, Iterator[Event]] = {}
         self._logs: dict[str, list[str]] = {}
 
-    def submit(self, job: Job, notebook: bytes) -> Run:
+    def submit(self, job: Job, notebook: bytes, tell: Listener = unheard) -> Run:
         for earlier in self.jobs.values():
             if job.key and earlier.key == job.key:
                 if replace(earlier, id=job.id, requested_by=job.requested_by) != job:

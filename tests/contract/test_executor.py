@@ -13,7 +13,7 @@ import pytest
 from fake_executor import FakeExecutor
 
 from mlops_nb.adapters.local import LocalExecutor
-from mlops_nb.core.events import Progress, RunMoved
+from mlops_nb.core.events import Progress, RunMoved, unheard
 from mlops_nb.core.run import Failure, RunSpec, RunState
 from mlops_nb.core.verbs import Job
 from mlops_nb.errors import BackendError, Conflict, NotFound
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mlops_nb.core.events import Event
     from mlops_nb.core.run import Run
-    from mlops_nb.ports import Executor
+    from mlops_nb.ports import Executor, Listener
 
 
 def notebook(*sources: str) -> bytes:
@@ -183,9 +183,9 @@ class TestFakeExecutor(ExecutorContract):
             yield RunMoved(run=job.id, state=RunState.SUCCEEDED, time=now)
 
         class Keeping(FakeExecutor):
-            def submit(self, job: Job, notebook: bytes) -> Run:
+            def submit(self, job: Job, notebook: bytes, tell: Listener = unheard) -> Run:
                 contents.append(notebook)
-                return super().submit(job, notebook)
+                return super().submit(job, notebook, tell)
 
         return Keeping(script)
 

@@ -11,20 +11,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
-from mlops_nb import wire
-from mlops_nb.adapters.kubeflow import bundle, pods
+from mlops_nb.adapters.kubeflow import pods
+from mlops_nb.adapters.kubeflow.bundle import recorded_as
 from mlops_nb.adapters.kubeflow.connection import Connection
 from mlops_nb.adapters.kubeflow.credentials import credentials
 from mlops_nb.adapters.kubeflow.following import Differ
+from mlops_nb.adapters.kubeflow.hops import walk
 from mlops_nb.adapters.kubeflow.pipeline import compile_plan
 from mlops_nb.adapters.kubeflow.states import StepState, in_words, moment, run_state, steps
-from mlops_nb.core.events import Note
-from mlops_nb.core.pipeline import plan
-from mlops_nb.core.profile import Profile, override
+from mlops_nb.adapters.kubeflow.submission import NAME, Submission, prepare
+from mlops_nb.core.events import Note, unheard
+from mlops_nb.core.profile import advise, cost, override
+from mlops_nb.core.quantity import format_duration
 from mlops_nb.core.run import Failure, Run, RunState
-from mlops_nb.core.settings import Kubeflow
 from mlops_nb.errors import BackendError, Conflict, MlopsError, NotFound, UserError
 
 if TYPE_CHECKING:
@@ -32,17 +34,13 @@ if TYPE_CHECKING:
 
     from kfp_server_api import V2beta1Run
 
-    from mlops_nb.core.data import DataSource
     from mlops_nb.core.events import Event
-    from mlops_nb.core.pipeline import Plan
-    from mlops_nb.core.settings import Settings
+    from mlops_nb.core.profile import Profile
     from mlops_nb.core.verbs import Job
-    from mlops_nb.ports import Registry, Surroundings
+    from mlops_nb.ports import Listener, Registry, Surroundings
 
-NAME = "kubeflow"
 _POLL_SECONDS = 1.0
 _CANCEL_SECONDS = 120.0
-_LOCAL = ("", "file")
 _AFTER = ("gates", "register", "deploy")
 
 
@@ -66,29 +64,32 @@ class KubeflowExecutor:
     def _registry(self) -> Registry:
         return self._project.registry
 
-    def submit(self, job: Job, notebook: bytes) -> Run:
+    def submit(self, job: Job, notebook: bytes, tell: Listener = unheard) -> Run:
         """Submit the job as a pipeline run; a job whose key was submitted before gives that."""
-        packed, made, profile = self._prepared(job, notebook)
+        made = prepare(job, notebook, self._project)
         if job.key and (earlier := self._earlier(job)):
             return earlier
+        for text in (*made.plan.warnings, self._price(made.profile, job.spec.notebook)):
+            if text:
+                tell(Note(text=text))
         code = self._project.code(job.spec.notebook)
-        run = replace(job.queued(""), executor=NAME)
+        bundle = made.bundle
+        run = replace(job.queued(""), executor=NAME, placement=made.placement)
         run = self._registry.begin(
             run,
             {
                 **code.tags(),
                 "mlops_nb.requested_by": job.requested_by,
-                "mlops_nb.profile": profile.name,
-                "mlops_nb.bundle": packed.digest,
+                "mlops_nb.bundle": bundle.digest,
             },
         )
-        self._registry.attach(
-            run.tracking_id, bundle.recorded_as(packed.digest), packed.content
-        )
+        self._registry.attach(run.tracking_id, recorded_as(bundle.digest), bundle.content)
         if code.diff:
             self._registry.attach(run.tracking_id, "mlops_nb/git.diff", code.diff.encode())
+        if job.children:
+            self._registry.finish(replace(run, cells=len(job.children)), {})
         try:
-            address = self._create(run, made, profile)
+            address = self._create(run, made)
         except MlopsError as error:
             self._registry.finish(_failed(run, error), {})
             raise
@@ -97,88 +98,8 @@ class KubeflowExecutor:
 
     def render(self, job: Job, notebook: bytes) -> Mapping[str, str]:
         """Give the files that a submission would consist of, by name; submit nothing."""
-        _, made, _ = self._prepared(job, notebook)
-        return {"pipeline.yaml": compile_plan(made)}
-
-    def _prepared(self, job: Job, notebook: bytes) -> tuple[bundle.Bundle, Plan, Profile]:
-        """Check all that can be wrong with a request before anything is written."""
-        kubeflow, placement = self._settings.kubeflow, job.placement
-        self._check_reachable(job)
-        name = placement.profile or kubeflow.profile
-        profile = override(
-            self._settings.profile(name) if name else Profile(name="default"),
-            gpu=placement.gpu,
-            memory=placement.memory,
-            image=placement.image,
-            cpu=placement.cpu,
-        )
-        packed = bundle.pack(
-            Path(job.spec.notebook),
-            notebook,
-            root=Path(job.project),
-            include=kubeflow.include,
-            limit=kubeflow.bundle_limit,
-        )
-        spec = replace(
-            job.spec,
-            notebook=packed.notebook,
-            data=tuple(_from_anywhere(source, Path(job.project)) for source in job.spec.data),
-        )
-        inside = replace(job, spec=spec, project="")
-        made = plan(
-            inside,
-            profile=profile,
-            kubeflow=replace(
-                kubeflow, tracking_uri=kubeflow.tracking_uri or self._project.tracking_uri
-            ),
-            bundle=packed.digest,
-            settings=wire.dumps(self._settings_of_pods(job)),
-            experiment=self._settings.experiment or self._settings.name,
-            version=self._project.tool.rpartition("/")[2],
-        )
-        return packed, made, profile
-
-    def _check_reachable(self, job: Job) -> None:
-        """Refuse what pods could not reach.
-
-        Raises:
-            UserError: if the tracking server, data or the GitOps repository is on this machine
-                alone.
-        """
-        kubeflow = self._settings.kubeflow
-        if not kubeflow.url:
-            raise UserError(
-                "no Kubeflow is configured",
-                hint='set url = "https://…" in [kubeflow] of mlops.toml; to rehearse on this '
-                "machine: mlops dev kubeflow",
-            )
-        if kubeflow.shares_machine:
-            return
-        for source in job.spec.data:
-            scheme, separator, _ = source.uri.partition("://")
-            if (scheme if separator else "") in _LOCAL:
-                raise UserError(
-                    f"pods cannot reach the data {source.name} at {source.uri}",
-                    hint="put it into object storage: --data NAME=s3://bucket/key",
-                )
-        if job.deploy and "://" not in self._settings.repository:
-            raise UserError(
-                f"pods cannot reach the GitOps repository {self._settings.repository}",
-                hint="leave --deploy out, and propose it from here: "
-                f"mlops deploy {job.register} --to {job.deploy}",
-            )
-
-    def _settings_of_pods(self, job: Job) -> Settings:
-        repository = self._settings.repository
-        if repository and "://" not in repository:
-            repository = str((Path(job.project) / repository).resolve())
-        # Profiles and the way to Kubeflow are none of a pod's business.
-        return replace(
-            self._settings,
-            repository=repository,
-            profiles={},
-            kubeflow=Kubeflow(),
-        )
+        made = prepare(job, notebook, self._project)
+        return {"pipeline.yaml": compile_plan(made.plan)}
 
     def _earlier(self, job: Job) -> Run | None:
         run = self.run(job.id)
@@ -191,14 +112,29 @@ class KubeflowExecutor:
             )
         return run
 
-    def _create(self, run: Run, made: Plan, profile: Profile) -> str:
+    def _price(self, profile: Profile, notebook: str) -> str:
+        """Say what a run will cost, as far as its last runs tell."""
+        if not profile.price:
+            return ""
+        rate = f"{profile.price:g} an hour with profile {profile.name}"
+        done = self._registry.runs(
+            limit=5, notebook=Path(notebook).name, state=RunState.SUCCEEDED
+        )
+        seconds = [(r.ended - r.started).total_seconds() for r in done if r.ended and r.started]
+        if not seconds:
+            return rate
+        usual = median(seconds)
+        took = format_duration(usual)
+        return f"about {cost(profile, usual):.2g}: its last runs took {took}, {rate}"
+
+    def _create(self, run: Run, made: Submission) -> str:
         experiment = self._settings.kubeflow.experiment or self._settings.name
         created = self._kubeflow.create_run(
             run.id,
-            _document(compile_plan(made)),
+            made.document(),
             {"run_id": run.id, "bundle_run": run.tracking_id},
             experiment_id=self._kubeflow.experiment_id(experiment),
-            service_account=profile.service_account,
+            service_account=made.plan.service_account,
         )
         return str(created.run_id)
 
@@ -242,7 +178,18 @@ class KubeflowExecutor:
             troubles: list[str] = []
             seen = self._kubeflow.patient(lambda: self._known(run_id), tell=troubles.append)
             yield from (Note(text=text) for text in troubles)
+            if seen.state.is_final and (advice := self._advice(seen)):
+                yield Note(text=advice)
             yield from differ.news(seen)
+
+    def _advice(self, run: Run) -> str:
+        """Say what a run used of what it asked for, and what would do."""
+        settings, asked = self._settings, run.placement
+        profile = settings.profiles.get(asked.profile)
+        if profile is None or run.cached_from:
+            return ""
+        used = override(profile, gpu=asked.gpu, memory=asked.memory)
+        return advise(used, run.peak_memory, settings.profiles.values())
 
     def run(self, run_id: str) -> Run | None:
         """Give the run as the tracking server and Kubeflow tell."""
@@ -311,13 +258,12 @@ class KubeflowExecutor:
         return self._known(run_id)
 
     def check(self, _kernel: str) -> str:
-        """Ask Kubeflow whether it is there.
+        """Go the way to Kubeflow hop by hop.
 
         Raises:
-            BackendError: if it does not answer, or refuses.
+            BackendError: of the first hop that fails, with its name.
         """
-        self._kubeflow.healthz()
-        return f"Kubeflow at {self._settings.kubeflow.url} answers"
+        return walk(self._kubeflow)
 
     def _known(self, run_id: str) -> Run:
         run = self.run(run_id)
@@ -338,24 +284,32 @@ class KubeflowExecutor:
         state = run_state(found)
         # A cached run has no time of its own in the tracking server.
         recorded = replace(recorded, started=moment(found.created_at) or recorded.started)
-        recorded = self._with_cached(recorded, found)
+        children = _children(found)
+        if children:
+            done = sum(state.is_final for state in children.values())
+            recorded = replace(recorded, cells_done=done)
         if not state.is_final:
-            doing = self._doing(found)
-            return replace(recorded, state=state, ended=None, failure=None, doing=doing)
+            now = replace(recorded, state=state, ended=None, failure=None)
+            return self._with_cached(replace(now, doing=self._doing(found)), found)
         if state is not recorded.state:
             recorded = self._ended(recorded, state, self._why(found))
-        return replace(recorded, ended=moment(found.finished_at) or recorded.ended)
+        if children and recorded.failure is not None:
+            again = f"run what failed again: mlops retry {recorded.id}"
+            recorded = replace(recorded, failure=replace(recorded.failure, hint=again))
+        ended = replace(recorded, ended=moment(found.finished_at) or recorded.ended)
+        return self._with_cached(ended, found)
 
     def _with_cached(self, recorded: Run, found: V2beta1Run) -> Run:
         """Give a run whose notebook was not run again with what came of the earlier one."""
-        if recorded.metrics or recorded.cells_done:
+        if recorded.cells_done:
             return recorded
         if not any(s.name == "train" and s.state is StepState.CACHED for s in steps(found)):
             return recorded
         twin = self._registry.twin(recorded.tracking_id)
         if twin is None:
             return recorded
-        self._registry.tag(recorded.tracking_id, {"mlops_nb.cached_from": twin.id})
+        if not recorded.cached_from:
+            self._registry.tag(recorded.tracking_id, {"mlops_nb.cached_from": twin.id})
         return replace(
             recorded,
             cached_from=twin.id,
@@ -386,6 +340,9 @@ class KubeflowExecutor:
         return f"{current.name}: {trouble}" if trouble else current.name
 
     def _why(self, found: V2beta1Run) -> str:
+        if children := _children(found):
+            failures = sum(state is StepState.FAILED for state in children.values())
+            return f"{failures} of {len(children)} children failed"
         failed = [step for step in steps(found) if step.state is StepState.FAILED]
         trouble = pods.trouble(self._settings.kubeflow, str(found.run_id))
         where = f"step {failed[-1].name} failed" if failed else "the pipeline failed"
@@ -393,19 +350,13 @@ class KubeflowExecutor:
         return f"{where}: {said}" if said else where
 
 
-def _from_anywhere(source: DataSource, project: Path) -> DataSource:
-    """Give data that pods on this machine find from their own folders."""
-    if "://" in source.uri:
-        return source
-    return replace(source, uri=str(project / source.uri))
-
-
-def _document(compiled: str) -> Mapping[str, object]:
-    """Give a compiled pipeline as the API takes it: one document, with the platform's part."""
-    from ruamel.yaml import YAML
-
-    spec, *platform = YAML(typ="safe", pure=True).load_all(compiled)
-    return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+def _children(found: V2beta1Run) -> Mapping[int, StepState]:
+    """Give where each child of a sweep stands; nothing of a run that is none."""
+    return {
+        step.iteration: step.state
+        for step in steps(found)
+        if step.name == "train" and step.iteration is not None
+    }
 
 
 def _at(run: Run) -> str:

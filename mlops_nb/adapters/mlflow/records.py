@@ -13,7 +13,7 @@ from mlops_nb.core.data import Dataset
 from mlops_nb.core.events import Progress, advance
 from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelVersion
-from mlops_nb.core.run import Failure, Run, RunState
+from mlops_nb.core.run import Failure, Placement, Run, RunState
 from mlops_nb.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ PROGRESS = "mlops_nb.progress"
 BUNDLE = "mlops_nb.bundle"
 CACHED_FROM = "mlops_nb.cached_from"
 _EXECUTOR = "mlops_nb.executor"
+_PLACEMENT = "mlops_nb.placement"
 LONGEST_PARAMETER = 6000
 _BEST = "mlops_nb.best"
 _FAILURE = "mlops_nb.failure"
@@ -98,6 +99,8 @@ def first_tags(run: Run, user: str) -> dict[str, str]:
     tags[_EXECUTOR] = run.executor
     if run.address:
         tags[ADDRESS] = run.address
+    if run.placement != Placement():
+        tags[_PLACEMENT] = wire.dumps(run.placement)
     return tags
 
 
@@ -151,6 +154,7 @@ def read_run(found: MlflowRun, url: str) -> Run:
         executor=tags.get(_EXECUTOR, "local"),
         address=tags.get(ADDRESS, ""),
         cached_from=tags.get(CACHED_FROM, ""),
+        placement=_read(Placement, tags.get(_PLACEMENT, "")) or Placement(),
     )
     progress = None if state.is_final else _read(Progress, gather(tags, PROGRESS))
     return advance(run, progress) if progress else run
@@ -184,7 +188,7 @@ def lineage(tags: Mapping[str, str]) -> dict[str, str]:
     """Give the tags of a run that tell where its model comes from."""
     ends = (
         _CELLS, _MEMORY, _FAILURE, _VERDICT, MANAGED, MODEL, PARAMETERS, _BEST, PROGRESS,
-        PULL_REQUEST, ADDRESS, CACHED_FROM,
+        PULL_REQUEST, ADDRESS, CACHED_FROM, _PLACEMENT,
     )  # fmt: skip
     return {
         name: value

@@ -231,7 +231,8 @@ class MlflowRegistry:
             for found in recording.search(client, self._experiment(client), wanted, _ENOUGH):
                 run = self._run(found)
                 is_same = records.work(found.data.tags) == records.work(own.data.tags)
-                if is_same and run.cells_done and run.tracking_id != tracking_id:
+                ran_itself = run.cells_done and not run.cached_from
+                if is_same and ran_itself and run.tracking_id != tracking_id:
                     return run
             return None
 
