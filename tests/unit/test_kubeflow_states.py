@@ -391,8 +391,8 @@ UNSCHEDULABLE = condition("PodScheduled", "False", "Unschedulable", GPU)
             pod(waiting=("ImagePullBackOff", 'Back-off pulling image "nb:1"')),
             [event("Failed", 'Failed to pull image "nb:1": manifest unknown')],
             (
-                "cannot pull image reg.example.com/nb:1 without a pull secret: there is no such "
-                "image or tag"
+                "cannot pull image reg.example.com/nb:1 without a pull secret: there is no "
+                "such image or tag"
             ),
         ),
         (
@@ -474,8 +474,8 @@ UNSCHEDULABLE = condition("PodScheduled", "False", "Unschedulable", GPU)
             ),
             [],
             (
-                "pre-empted: its node was given to a pod of higher priority: preempting to make "
-                "room"
+                "pre-empted: its node was given to a pod of higher priority: preempting to "
+                "make room"
             ),
         ),
         (

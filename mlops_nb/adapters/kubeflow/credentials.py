@@ -263,7 +263,7 @@ class _Kubeconfig:
                 f"the kubeconfig {self._path} does not tell where the cluster is: {error}",
                 hint="set KUBECONFIG, or have your cloud's tool write it",
             ) from None
-        except (OSError, YAMLError, ValueError) as error:
+        except (OSError, YAMLError, ValueError, TypeError, KeyError) as error:
             raise BackendError(
                 f"the kubeconfig {self._path} cannot be read: {type(error).__name__}",
                 hint="`kubectl config view` says what is wrong",

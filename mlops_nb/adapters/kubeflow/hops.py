@@ -128,7 +128,7 @@ class _Way:
         from kfp_server_api import Configuration
 
         credentials.refresh_api_key_hook(Configuration())
-        return "has a token"
+        return "credentials are there"
 
     def api(self) -> str:
         multi_user = self._connection.healthz()

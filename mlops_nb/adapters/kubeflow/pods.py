@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from contextlib import closing, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from mlops_nb.core.quantity import format_size, parse_size
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 MAIN = "main"
 HOME_NAMESPACE = "kubeflow"
 _RUN_LABEL = "pipeline/runid"
-_SECONDS = 10
+_LIMITS = (3, 10)  # seconds to connect, and to answer
+_FRESH = 60  # seconds until the kubeconfig is read again
 _PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 _FREE = re.compile(r"[Ii]nsufficient ([\w./-]+)")
@@ -40,41 +43,37 @@ class Place(Protocol):
 
 def trouble(settings: Place, run_id: str) -> str:
     """Say what holds a run's pods up or ended them; empty if nothing, or if nobody can look."""
-    api = _api()
+    namespace = settings.namespace or HOME_NAMESPACE
+    api = _api(namespace, int(time.monotonic() // _FRESH))
     if api is None:
         return ""
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
-    namespace = settings.namespace or HOME_NAMESPACE
-    limits = {"_request_timeout": (_SECONDS, _SECONDS)}
     try:
         pods = api.list_namespaced_pod(
-            namespace, label_selector=f"{_RUN_LABEL}={run_id}", **limits
+            namespace, label_selector=f"{_RUN_LABEL}={run_id}", _request_timeout=_LIMITS
         ).items
-        newest = sorted(
-            pods, key=lambda pod: str(pod.metadata.creation_timestamp), reverse=True
-        )
-        for pod in newest:
+        for pod in _telling(pods):
             events: Sequence[CoreV1Event] = []
             # A person who may see pods may not see events; the pod tells most of it.
             with suppress(ApiException):
                 events = api.list_namespaced_event(
                     namespace,
                     field_selector=f"involvedObject.name={pod.metadata.name}",
-                    **limits,
+                    _request_timeout=_LIMITS,
                 ).items
             if said := words(pod, events):
                 return said
     except (ApiException, HTTPError):
-        # Not everybody who may run pipelines may look at pods.
         return ""
     return ""
 
 
 def follow(settings: Place, pod: str) -> Iterator[str]:
     """Yield what a pod prints, in lines, until it ends; nothing if nobody can look."""
-    api = _api()
+    namespace = settings.namespace or HOME_NAMESPACE
+    api = _api(namespace, int(time.monotonic() // _FRESH))
     if api is None:
         return
     from kubernetes.client import ApiException
@@ -83,11 +82,12 @@ def follow(settings: Place, pod: str) -> Iterator[str]:
     try:
         answer = api.read_namespaced_pod_log(
             pod,
-            settings.namespace or HOME_NAMESPACE,
+            namespace,
             container=MAIN,
             follow=True,
             _preload_content=False,
-            _request_timeout=(_SECONDS, None),
+            # A notebook may say nothing for hours.
+            _request_timeout=(_LIMITS[0], None),
         )
         with closing(answer):
             rest = b""
@@ -98,6 +98,16 @@ def follow(settings: Place, pod: str) -> Iterator[str]:
                 yield rest.decode(errors="replace")
     except (ApiException, HTTPError):
         return
+
+
+def _telling(pods: Sequence[V1Pod]) -> Sequence[V1Pod]:
+    """Give the pods that go on; where none does, the others: newest first.
+
+    A pod that failed tells nothing of a run while its next try goes on.
+    """
+    newest = sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp), reverse=True)
+    going = [pod for pod in newest if pod.status and pod.status.phase in {"Pending", "Running"}]
+    return going or newest
 
 
 def words(pod: V1Pod, events: Sequence[CoreV1Event]) -> str:
@@ -264,10 +274,15 @@ def _short(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
-def _api() -> CoreV1Api | None:
-    """Give the way to Kubernetes; None where neither a pod nor a kubeconfig knows one."""
-    from kubernetes.client import ApiClient, Configuration, CoreV1Api
+@lru_cache(maxsize=8)
+def _api(namespace: str, _minute: int) -> CoreV1Api | None:
+    """Give the way to the pods; None where nobody knows one, or may go it.
+
+    Who polls a run each second must not log in, or wait for a cluster out of reach, each time.
+    """
+    from kubernetes.client import ApiClient, ApiException, Configuration, CoreV1Api
     from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+    from urllib3.exceptions import HTTPError
     from yaml import YAMLError
 
     config = Configuration()
@@ -277,9 +292,14 @@ def _api() -> CoreV1Api | None:
     except ConfigException:
         try:
             load_kube_config(client_configuration=config, persist_config=False)
-        except (ConfigException, OSError, YAMLError, ValueError):
+        except (ConfigException, OSError, YAMLError, ValueError, TypeError, KeyError):
             return None
-    return CoreV1Api(ApiClient(config))
+    api = CoreV1Api(ApiClient(config))
+    try:
+        api.list_namespaced_pod(namespace, limit=1, _request_timeout=_LIMITS)
+    except (ApiException, HTTPError):
+        return None
+    return api
 
 
 _DISRUPTIONS: Mapping[str, str] = {
