@@ -57,6 +57,10 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _answer(words: list[str]) -> int:
+    if words[:1] == ["dev"]:
+        from mlops_nb.dev.rehearsal import main as rehearse
+
+        return rehearse(words[1:])
     wants_json = "--json" in words
     try:
         verb, wants_json = parse(words or ["--help"])

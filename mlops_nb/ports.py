@@ -202,8 +202,8 @@ class Registry(Protocol):
             UserError: if the beginning fits several.
         """
 
-    def placed(self, address: str) -> Run | None:
-        """Give the run that an executor knows by this address; None if it is not recorded."""
+    def tagged(self, name: str, value: str) -> Run | None:
+        """Give the newest run with this tag; None if there is none."""
 
     def twin(self, tracking_id: str) -> Run | None:
         """Give the newest other run that did the same work and succeeded; None if none did.

@@ -126,7 +126,7 @@ class _Pod:
             NotFound: if the tracking server has none of this pipeline run.
         """
         if self._run is None:
-            self._run = self.project.registry.placed(self.address)
+            self._run = self.project.registry.tagged("mlops_nb.address", self.address)
         if self._run is None:
             raise NotFound(
                 f"the tracking server knows no run of pipeline run {self.address}",

@@ -93,8 +93,13 @@ class FakeRegistry:
         entry.files.update({path: file.read_bytes() for path, file in files.items()})
         return run
 
-    def placed(self, address: str) -> Run | None:
-        runs = [entry.run for entry in self.recorded.values() if entry.run.address == address]
+    def tagged(self, name: str, value: str) -> Run | None:
+        address = "mlops_nb.address"
+        runs = [
+            entry.run
+            for entry in self.recorded.values()
+            if {address: entry.run.address, **entry.tags}.get(name) == value
+        ]
         return runs[-1] if runs else None
 
     def twin(self, tracking_id: str) -> Run | None:

@@ -199,9 +199,9 @@ def test_a_run_placed_elsewhere_is_found_by_its_address_and_seen_from_afar(
     bench: Bench,
 ) -> None:
     address = str(uuid.uuid4())
-    assert bench.registry.placed(address) is None
+    assert bench.registry.tagged("mlops_nb.address", address) is None
     run = bench.registry.begin(new_run(executor="kubeflow", address=address), {})
-    found = bench.registry.placed(address)
+    found = bench.registry.tagged("mlops_nb.address", address)
     assert found is not None
     assert (found.id, found.executor, found.address) == (run.id, "kubeflow", address)
     progress = Progress(

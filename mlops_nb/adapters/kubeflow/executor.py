@@ -10,10 +10,12 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from mlops_nb import wire
 from mlops_nb.adapters.kubeflow import pods
 from mlops_nb.adapters.kubeflow.bundle import recorded_as
 from mlops_nb.adapters.kubeflow.connection import Connection
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from mlops_nb.core.verbs import Job
     from mlops_nb.ports import Listener, Registry, Surroundings
 
+_KEY = "mlops_nb.key"
+_REQUEST = "mlops_nb.request"
 _POLL_SECONDS = 1.0
 _CANCEL_SECONDS = 120.0
 _AFTER = ("gates", "register", "deploy")
@@ -67,9 +71,12 @@ class KubeflowExecutor:
     def submit(self, job: Job, notebook: bytes, tell: Listener = unheard) -> Run:
         """Submit the job as a pipeline run; a job whose key was submitted before gives that."""
         made = prepare(job, notebook, self._project)
-        if job.key and (earlier := self._earlier(job)):
+        keys = _keys(job, made.bundle.digest)
+        if keys and (earlier := self._earlier(job, keys)):
             return earlier
-        for text in (*made.plan.warnings, self._price(made.profile, job.spec.notebook)):
+        # Where pods are processes of this machine, their image is nobody's doubt.
+        doubts = () if self._settings.kubeflow.shares_machine else made.plan.warnings
+        for text in (*doubts, self._price(made.profile, job.spec.notebook)):
             if text:
                 tell(Note(text=text))
         code = self._project.code(job.spec.notebook)
@@ -79,6 +86,7 @@ class KubeflowExecutor:
             run,
             {
                 **code.tags(),
+                **keys,
                 "mlops_nb.requested_by": job.requested_by,
                 "mlops_nb.bundle": bundle.digest,
             },
@@ -101,16 +109,17 @@ class KubeflowExecutor:
         made = prepare(job, notebook, self._project)
         return {"pipeline.yaml": compile_plan(made.plan)}
 
-    def _earlier(self, job: Job) -> Run | None:
-        run = self.run(job.id)
+    def _earlier(self, job: Job, keys: Mapping[str, str]) -> Run | None:
+        run = self._registry.tagged(_KEY, keys[_KEY])
         if run is None or not run.address:
             return None
-        if dict(run.parameters) != dict(job.queued("").parameters):
+        if self._registry.tagged(_REQUEST, keys[_REQUEST]) is None:
             raise Conflict(
-                f"key {job.key!r} belongs to run {run.id}, which has other parameters",
+                f"key {job.key!r} belongs to run {run.id}, which has another notebook or "
+                "was asked for in other words",
                 hint=f"give another --key, or look at that run: mlops show {run.id}",
             )
-        return run
+        return self._merged(run)
 
     def _price(self, profile: Profile, notebook: str) -> str:
         """Say what a run will cost, as far as its last runs tell."""
@@ -361,6 +370,17 @@ def _children(found: V2beta1Run) -> Mapping[int, StepState]:
 
 def _at(run: Run) -> str:
     return f" at cell {run.cells_done + 1} of {run.cells}" if run.cells else ""
+
+
+def _keys(job: Job, bundle: str) -> Mapping[str, str]:
+    """Give the tags by which a request that was made before is known again."""
+    if not job.key:
+        return {}
+    request = wire.dumps(replace(job, id="", requested_by="")) + bundle
+    return {
+        name: sha256(text.encode()).hexdigest()
+        for name, text in ((_KEY, job.key), (_REQUEST, request))
+    }
 
 
 def _failed(run: Run, error: MlopsError) -> Run:

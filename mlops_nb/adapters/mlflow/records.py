@@ -188,7 +188,7 @@ def lineage(tags: Mapping[str, str]) -> dict[str, str]:
     """Give the tags of a run that tell where its model comes from."""
     ends = (
         _CELLS, _MEMORY, _FAILURE, _VERDICT, MANAGED, MODEL, PARAMETERS, _BEST, PROGRESS,
-        PULL_REQUEST, ADDRESS, CACHED_FROM, _PLACEMENT,
+        PULL_REQUEST, ADDRESS, CACHED_FROM, _PLACEMENT, "mlops_nb.key", "mlops_nb.request",
     )  # fmt: skip
     return {
         name: value

@@ -209,10 +209,10 @@ class MlflowRegistry:
             hint="type more of it",
         )
 
-    def placed(self, address: str) -> Run | None:
-        """Give the run that an executor knows by this address; None if it is not recorded."""
-        wanted = [f"tags.`{records.ADDRESS}` = {recording.quoted(address)}"]
-        with self._store.calls(f"find the run at {address}") as client:
+    def tagged(self, name: str, value: str) -> Run | None:
+        """Give the newest run with this tag; None if there is none."""
+        wanted = [f"tags.`{name}` = {recording.quoted(value)}"]
+        with self._store.calls(f"find the run whose {name} is {value}") as client:
             found = recording.search(client, self._experiment(client), wanted, 1)
             return self._run(found[0]) if found else None
 
