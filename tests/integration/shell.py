@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ import mlflow
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 MLOPS = Path(sys.executable).with_name("mlops")
 
@@ -116,6 +119,33 @@ class Shell:
     def status(self, tracking_id: str) -> str:
         status: str = self.mlflow().get_run(tracking_id).info.status
         return status
+
+
+@contextmanager
+def rehearsing(shell: Shell, *words: str) -> Iterator[None]:
+    """Have `mlops dev kubeflow` run in a shell's project, on free ports, until the end."""
+    ports = ["--port", str(_free_port()), "--tracking-port", str(_free_port())]
+    server = shell.start(*words, *ports)
+    assert server.stdout is not None
+    assert server.stderr is not None
+    said = ""
+    while "Ctrl-C stops both" not in said:
+        line = server.stdout.readline()
+        assert line, server.stderr.read()
+        said += line
+    assert "wrote [kubeflow]" in said
+    try:
+        yield
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=60)
+        assert server.returncode == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Any, seconds: float = 60) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import socket
 import time
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from shell import Shell, outputs, wait_until, write_notebook
+from shell import Shell, outputs, rehearsing, wait_until, write_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +29,6 @@ SLOW = (
 )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("project")
@@ -45,24 +37,14 @@ def shell(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Ite
     shell = Shell(folder)
     (folder / "rates.py").write_text("def doubled(rate):\n    return 2 * rate\n")
     shell.type("init")
-    ports = ["--port", str(free_port()), "--tracking-port", str(free_port())]
-    server = shell.start("dev", "kubeflow", *ports)
-    said = ""
-    assert server.stdout is not None
-    while "Ctrl-C stops both" not in said:
-        line = server.stdout.readline()
-        assert line, server.stderr.read() if server.stderr else ""
-        said += line
-    assert "wrote [kubeflow]" in said
-    with (folder / "mlops.toml").open("a") as settings:
-        settings.write(
-            "\n[profiles.gpu-small]\ngpu = 1\nmemory = '24Gi'\nprice = 1.5\n"
-            "tolerations = [{ key = 'nvidia.com/gpu', operator = 'Exists' }]\n"
-            "[profiles.cpu]\nmemory = '2Gi'\nprice = 0.3\n"
-        )
-    yield shell
-    server.send_signal(signal.SIGINT)
-    assert server.wait(60) == 0
+    with rehearsing(shell, "dev", "kubeflow"):
+        with (folder / "mlops.toml").open("a") as settings:
+            settings.write(
+                "\n[profiles.gpu-small]\ngpu = 1\nmemory = '24Gi'\nprice = 1.5\n"
+                "tolerations = [{ key = 'nvidia.com/gpu', operator = 'Exists' }]\n"
+                "[profiles.cpu]\nmemory = '2Gi'\nprice = 0.3\n"
+            )
+        yield shell
 
 
 def runs(shell: Shell, notebook: str) -> list[dict[str, Any]]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from kernels import Kernel
-from shell import Shell
+from shell import Shell, rehearsing
 
+from mlops_nb.core.settings import parse_settings
 from mlops_nb.core.verbs import Verb
 from mlops_nb.grammar import Help, parse
 
@@ -69,8 +71,44 @@ def test_every_line_is_one_that_the_grammar_reads() -> None:
     lines = [line for line in typed + quoted if not re.fullmatch(r"VERB .*", line)]
     assert len(lines) > 8
     for line in lines:
+        if line.startswith("dev "):
+            # A server, no verb; the section on Kubeflow is done line by line below.
+            continue
         with suppress(Help):
             parse(line.replace("…", ""))
+
+
+def test_the_section_on_kubeflow_works_as_printed(tmp_path: Path, migrated_store: Path) -> None:
+    (tmp_path / ".mlops").mkdir()
+    (tmp_path / ".mlops" / "mlflow.db").write_bytes(migrated_store.read_bytes())
+    shutil.copy(ROOT / "examples" / "credit.ipynb", tmp_path)
+    shell = Shell(tmp_path)
+    blocks = FENCE.findall(section("On Kubeflow"))
+    (lines,) = [code.splitlines() for kind, code in blocks if kind == "sh"]
+    said = ""
+    with ExitStack() as stack:
+        for line in lines:
+            words = shlex.split(line)[1:]
+            if words[-1] == "&":
+                # Other ports than its own: two test runs may share a machine.
+                stack.enter_context(rehearsing(shell, *words[:-1]))
+                continue
+            done = shell.type(*words)
+            said += done.stdout + done.stderr
+    for told in (
+        "✔ registered credit/1",
+        "✔ pull request #1: credit/1",
+        "★ best: ",
+        "exec-train:",
+    ):
+        assert told in said
+
+
+def test_the_settings_shown_are_ones_that_are_read() -> None:
+    blocks = FENCE.findall(section("On Kubeflow"))
+    (toml,) = [code for kind, code in blocks if kind == "toml"]
+    settings = parse_settings(toml, path="mlops.toml", default_name="p")
+    assert settings.profile(settings.kubeflow.profile).gpu == 1
 
 
 def test_the_tour_works_as_printed(tmp_path: Path, migrated_store: Path) -> None:
