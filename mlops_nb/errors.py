@@ -23,6 +23,7 @@ A message says what is wrong, with the value; `hint` is the one thing to do next
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ class MlopsError(Exception):
         return f"{self.message}\n  → {self.hint}" if self.hint else self.message
 
     def _render_traceback_(self) -> list[str]:
-        """Give what IPython shows in a cell: the error in words instead of our frames."""
-        return [f"{type(self).__name__}: {self}"]
+        """Give what IPython shows in a cell: the error in words instead of our frames.
+
+        What is to be typed next is told as it is typed there.
+        """
+        said = re.sub(r"(?<![\w%/.-])mlops (?=[a-z])(?!dev )", "%mlops ", str(self))
+        return [f"{type(self).__name__}: {said}"]
 
 
 class UserError(MlopsError):

@@ -135,6 +135,7 @@ class LockFile:
         parameters: injected values as JSON text, by name.
         metrics: logged metrics, by name.
         gates: (expression, outcome) of each.
+        canary: shares of traffic it was to be given: `5,25,50,100`.
         requested_by: who asked for the deployment.
         previous: version it replaces; 0 for the first.
     """
@@ -157,6 +158,7 @@ class LockFile:
     parameters: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     gates: tuple[tuple[str, str], ...] = ()
+    canary: str = ""
     requested_by: str = ""
     previous: int = 0
 

@@ -236,7 +236,8 @@ class Deployed:
 
     Args:
         when: when it came onto base.
-        action: deploy, rollback, remove, or unreadable where the record was broken by hand.
+        action: deploy, rollback, remove, edit of the record by hand, or unreadable where it was
+            broken by hand.
         environment: where.
         model: what.
         version: the version the environment has since; 0 after a removal or if unreadable.

@@ -10,6 +10,7 @@ from mlops_nb.core.results import (
     DeploymentHistory,
     ModelList,
 )
+from mlops_nb.display.evidence import readable
 from mlops_nb.display.plain import text, when
 from mlops_nb.display.tables import table, wrap
 
@@ -114,10 +115,11 @@ def _(value: Deployment) -> str:
     if value.is_noop:
         return f"{where}: nothing to change, it is what Git says already"
     if value.pull_request is None:
-        return f"{where}: dry run, nothing was written\n\n{value.body}"
+        said = f"{where}: dry run, nothing was written\n\n{readable(value.body)}"
+        return f"{said}\n\n{value.diff}" if value.diff else said
     pull = value.pull_request
     how = "opened" if pull.is_new else ("updated" if pull.is_changed else "is open already")
     return (
-        f"✔ pull request #{pull.number} {how}: {pull.title}\n  {pull.url}\n\n{value.body}\n\n"
-        f"next: mlops merge {pull.number}"
+        f"✔ pull request #{pull.number} {how}: {pull.title}\n  {pull.url}\n\n"
+        f"{readable(value.body)}\n\nnext: mlops merge {pull.number}"
     )

@@ -17,6 +17,7 @@ from mlops_nb.core.gate import Outcome, Verdict
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.quantity import format_size
+from mlops_nb.core.recurring import Scheduled, ScheduleList
 from mlops_nb.core.results import (
     Comparison,
     DeploymentHistory,
@@ -26,7 +27,8 @@ from mlops_nb.core.results import (
     SweepResult,
 )
 from mlops_nb.core.run import Failure, Run, RunState
-from mlops_nb.display import delivery, plain, runs
+from mlops_nb.display import delivery, plain, runs, schedules
+from mlops_nb.display.evidence import readable
 from mlops_nb.display.plain import text
 
 if TYPE_CHECKING:
@@ -54,17 +56,18 @@ def html(value: object) -> str:
     return _pre(text(value))
 
 
-def _coloured(colour: str, said: str) -> str:
-    return f"<span style='color:{colour}'>{escape(said)}</span>"
+def _marked(colour: str, said: str) -> str:
+    """Colour the mark at the beginning: no colour can be read as text on white and on black."""
+    return f"<span style='color:{colour}'>{escape(said[:1])}</span>{escape(said[1:])}"
 
 
 def _pre(said: str) -> str:
-    return f"<pre style='white-space:pre-wrap'>{escape(said)}</pre>"
+    style = "white-space:pre;overflow:auto;font-family:monospace"
+    return f"<pre style='{style}'>{escape(said)}</pre>"
 
 
-def _folded(summary: str, content: str, *, is_open: bool = False) -> str:
-    opened = " open" if is_open else ""
-    return f"<details{opened}><summary>{escape(summary)}</summary>{content}</details>"
+def _folded(summary: str, content: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -87,7 +90,7 @@ def _cell(said: str) -> str:
     colour = colours.get(said[:1])
     shown = escape(said).replace("\n", "<br>")
     if colour:
-        shown = f"<span style='color:{colour}'>{shown}</span>"
+        shown = f"<span style='color:{colour}'>{shown[:1]}</span>{shown[1:]}"
     # Numbers and states stay whole; reasons and lists are wrapped.
     wrap = "nowrap" if len(said) <= _LONGEST_UNWRAPPED else "normal;max-width:32em"
     return f"<td style='text-align:left;vertical-align:top;white-space:{wrap}'>{shown}</td>"
@@ -104,9 +107,10 @@ def _link(address: str, label: str = "") -> str:
 def _(value: Verdict) -> str:
     passed = sum(check.outcome is Outcome.PASSED for check in value.checks)
     if value.passed:
-        said = _coloured(_GREEN, f"✔ all {passed} gates passed" if passed > 1 else "✔ passed")
+        said = _marked(_GREEN, f"✔ all {passed} gates passed" if passed > 1 else "✔ passed")
     else:
-        said = _coloured(_RED, f"✘ {passed} of {len(value.checks)} gates passed")
+        refused = len(value.refused)
+        said = _marked(_RED, f"✘ {refused} of {len(value.checks)} gates did not pass")
     return f"<div><b>{said}</b></div>{_table(plain.GATE_HEADINGS, plain.gate_rows(value))}"
 
 
@@ -134,20 +138,22 @@ def _card(run: Run, what: str) -> str:
 def _title(run: Run) -> str:
     mark = f"{plain.MARKS[run.state]} {run.state}"
     about = [run.notebook.rpartition("/")[2], plain.took(run) if run.started else ""]
-    grey = _coloured(_GREY, "".join(f" · {word}" for word in about if word))
-    state = f"<b style='color:{_COLOURS[run.state]}'>{escape(mark)}</b>"
-    return f"<div>{state} <b>{_link(run.url, run.id)}</b>{grey}</div>"
+    more = escape("".join(f" · {word}" for word in about if word))
+    state = f"<b>{_marked(_COLOURS[run.state], mark)}</b>"
+    if run.verdict is not None and not run.verdict.passed:
+        state += f", <b>{_marked(_RED, '✘ refused by its gates')}</b>"
+    return f"<div>{state} <b>{_link(run.url, run.id)}</b>{more}</div>"
 
 
 def _progress(run: Run, what: str) -> str:
     if not run.cells:
         # Without a value the bar moves to and fro: nobody knows yet how long it takes.
         bar = "<progress style='width:20em'></progress>"
-        return f"<div>{bar} {_coloured(_GREY, 'starting')}</div>"
+        return f"<div>{bar} starting</div>"
     now = min(run.cells_done + 1, run.cells)
     memory = f" · {format_size(run.peak_memory)}" if run.peak_memory else ""
     bar = f"<progress style='width:20em' value='{run.cells_done}' max='{run.cells}'></progress>"
-    return f"<div>{bar} {what} {now} of {run.cells}{_coloured(_GREY, memory)}</div>"
+    return f"<div>{bar} {what} {now} of {run.cells}{memory}</div>"
 
 
 def _last_line(run: Run) -> str:
@@ -159,16 +165,16 @@ def _last_line(run: Run) -> str:
 
 
 def _failure(failure: Failure) -> str:
-    reason = f"<div style='color:{_RED}'>{escape(failure.reason)}</div>"
+    reason = f"<div>{_marked(_RED, f'✘ {failure.reason}')}</div>"
     hint = f"<div>→ {escape(failure.hint)}</div>" if failure.hint else ""
     return reason + hint
 
 
 def _names(pairs: Iterable[tuple[str, str]], count: int) -> str:
     shown = " &nbsp; ".join(
-        f"{_coloured(_GREY, name)} {value}" for name, value in islice(pairs, _MOST_NAMES)
+        f"{escape(name)} {value}" for name, value in islice(pairs, _MOST_NAMES)
     )
-    more = f" {_coloured(_GREY, f'and {count - _MOST_NAMES} more')}"
+    more = f" and {count - _MOST_NAMES} more"
     return f"<div>{shown}{more if count > _MOST_NAMES else ''}</div>" if shown else ""
 
 
@@ -226,7 +232,7 @@ def _(value: SweepResult) -> str:
 @html.register
 def _(value: Comparison) -> str:
     same = runs.shared(value.runs)
-    below = f"<div>{_coloured(_GREY, f'the same in all: {same}')}</div>" if same else ""
+    below = f"<div>the same in all: {escape(same)}</div>" if same else ""
     return f"<div>{_table(*runs.side_by_side(value.runs))}{below}</div>"
 
 
@@ -281,9 +287,24 @@ def _(value: Deployment) -> str:
     if value.is_noop or pull is None:
         return _pre(text(value))
     how = "opened" if pull.is_new else ("updated" if pull.is_changed else "is open already")
-    title = _coloured(_GREEN, f"✔ pull request #{pull.number} {how}")
+    title = _marked(_GREEN, f"✔ pull request #{pull.number} {how}")
     return (
         f"<div><b>{title}</b> {_link(pull.url, pull.title)}</div>"
-        f"{_folded('what reviewers read', _pre(value.body), is_open=True)}"
+        f"{_folded('what reviewers read', _pre(readable(value.body)))}"
+        f"{_folded('what changes in Git', _pre(value.diff))}"
         f"<div>→ <code>%mlops merge {pull.number}</code></div>"
     )
+
+
+@html.register
+def _(value: Scheduled) -> str:
+    rows = "".join(_row((_cell(name), _cell(said))) for name, said in schedules.facts(value))
+    head = escape(schedules.headline(value))
+    return f"<div><b>{head}</b></div><table><tbody>{rows}</tbody></table>"
+
+
+@html.register
+def _(value: ScheduleList) -> str:
+    if not value.schedules:
+        return _pre(text(value))
+    return _table(schedules.SCHEDULE_HEADINGS, schedules.schedule_rows(value.schedules))

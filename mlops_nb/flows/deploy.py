@@ -14,7 +14,7 @@ from mlops_nb.core.change import (
     lock_trailers,
 )
 from mlops_nb.core.delivery import CanaryPlan, Deployment, Environment, Evidence
-from mlops_nb.core.events import Proposed
+from mlops_nb.core.events import Note
 from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelRef
 from mlops_nb.errors import GateFailed, UserError
@@ -62,7 +62,7 @@ def deploy(  # what the composition root knows and this must be told
         requested_by: who asks.
         tool: name and version of this tool.
         now: the time of asking.
-        tell: told when the pull request is there.
+        tell: told what else is proposed for the model there.
 
     Raises:
         NotFound: if there is no such model, version or alias.
@@ -71,16 +71,20 @@ def deploy(  # what the composition root knows and this must be told
         Conflict: if the branch holds other people's commits that conflict.
     """
     version = registry.resolve(ModelRef.parse(verb.model))
-    if verb.canary:
-        plan = CanaryPlan.parse(verb.canary, environment.canary.minutes)
-        environment = replace(environment, canary=plan)
-    _check_allowed(version, environment)
-    run = registry.find(version.tracking_id)
-    verdict = _judge(version, run, (*gates, *environment.gates), judge)
     name, place = version.name, environment.name
     current = {**forge.read(f"models/{name}"), **forge.read(f"clusters/{place}")}
     recorded = current.get(lock_path(name, place))
     live = read_lock(recorded, lock_path(name, place)) if recorded is not None else None
+    canary = verb.canary
+    if live and live.version == version.version:
+        # What is live came by a plan of its own; to name it once more changes nothing.
+        canary = canary or live.canary
+    if canary:
+        plan = CanaryPlan.parse(canary, environment.canary.minutes)
+        environment = replace(environment, canary=plan)
+    _check_allowed(version, environment)
+    run = registry.find(version.tracking_id)
+    verdict = _judge(version, run, (*gates, *environment.gates), judge)
     branch = branch_of(name, place)
     lock = replace(
         _lock(version, run, environment, verdict),
@@ -88,12 +92,21 @@ def deploy(  # what the composition root knows and this must be told
         requested_by=requested_by,
         previous=live.version if live else 0,
     )
-    lock = _as_asked_before(lock, live, forge.find(branch))
+    waiting = forge.find(branch)
+    lock = _as_asked_before(lock, live, waiting)
     files = render(version, lock, environment, current)
     deployment = Deployment(
         version=version, environment=environment, previous=lock.previous, files=files
     )
     if not files:
+        if waiting is not None:
+            # What is live is what was asked for, but not what will be once this is merged.
+            tell(
+                Note(
+                    text=f"pull request #{waiting.number} is open and says otherwise: "
+                    f"{waiting.title}"
+                )
+            )
         return deployment
     body = pull_request_body(
         Evidence(
@@ -126,16 +139,8 @@ def deploy(  # what the composition root knows and this must be told
             files=files,
         )
     )
-    tell(
-        Proposed(
-            run=version.run,
-            time=now,
-            model=str(version),
-            environment=place,
-            pull_request=pull.number,
-            url=pull.url,
-        )
-    )
+    if waiting is not None and waiting.title != pull.title:
+        tell(Note(text=f"pull request #{pull.number} was: {waiting.title}; this replaces it"))
     return replace(deployment, pull_request=pull)
 
 
@@ -196,6 +201,7 @@ def _lock(
         parameters=_parameters(run),
         metrics=dict(run.metrics),
         gates=tuple((check.gate, str(check.outcome)) for check in verdict.checks),
+        canary=",".join(map(str, environment.canary.weights)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -83,9 +84,11 @@ def _action(commit: Commit, before: LockFile | None, after: LockFile | None) -> 
         return "unreadable"
     if action := commit.trailers.get("Mlops-Action"):
         return action
-    # A revert by hand restores a record that says it replaced something else than this.
-    restored = before and before.version not in {after.version, after.previous}
-    return "rollback" if restored else "deploy"
+    if before is None or before.version in {after.version, after.previous}:
+        return "deploy"
+    # A revert by hand restores a whole record; whoever edits one changes a line of it.
+    is_edit = replace(before, version=after.version, uri=after.uri) == after
+    return "edit" if is_edit else "rollback"
 
 
 def _refuse_unknown(verb: History, forge: Forge) -> None:

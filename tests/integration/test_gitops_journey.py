@@ -14,7 +14,7 @@ from mlops_nb.adapters.git import LocalForge
 from mlops_nb.core.change import PullRequestState, lock_path, overlay_path
 from mlops_nb.core.data import Dataset
 from mlops_nb.core.delivery import Deployment, Environment
-from mlops_nb.core.events import Event
+from mlops_nb.core.events import Event, Note
 from mlops_nb.core.gate import Check, Outcome, Verdict
 from mlops_nb.core.model import ModelRef, ModelVersion
 from mlops_nb.core.run import Run, RunState
@@ -198,7 +198,28 @@ def test_a_deployment_is_proposed_with_its_evidence(world: World) -> None:
     assert "`mlops rollback churn --env prod`" in body
     assert "+  value: models:/churn/2" in body
     assert read_marker(body)["version"] == 2
-    assert [event.kind for event in world.events] == ["proposed", "proposed"]
+    assert world.events == []
+
+
+def test_the_same_version_keeps_the_plan_it_came_by(world: World) -> None:
+    world.live("churn/1")
+    world.live("churn/2", canary="40,100")
+    assert world.deploy("churn/2").is_noop
+    world.live("churn/2", canary="10,100")
+    found = history(History(), forge=world.forge)
+    assert [(d.previous, d.version) for d in found] == [(2, 2), (1, 2), (0, 1)]
+    assert world.lock().canary == "10,100"
+    assert world.deploy("churn/1").environment.canary.weights == PROD.canary.weights
+
+
+def test_what_else_is_proposed_is_said(world: World) -> None:
+    world.live("churn/1")
+    world.deploy("churn/2")
+    world.deploy("churn/3")
+    assert world.deploy("churn/1").is_noop
+    replaced, contrary = (event.text for event in world.events if isinstance(event, Note))
+    assert replaced == "pull request #2 was: Deploy churn/2 to prod; this replaces it"
+    assert contrary == "pull request #2 is open and says otherwise: Deploy churn/3 to prod"
 
 
 def test_nothing_secret_reaches_the_repository(world: World) -> None:
@@ -394,6 +415,18 @@ def test_history_of_merges_and_reverts_made_by_hand(world: World) -> None:
     assert found[1].requested_by == "Bob <bob@example.com>"
     assert found[2].requested_by == "Ann <ann@example.com>"
     assert found[2].merged_by == "Bob <bob@example.com>"
+
+
+def test_a_version_typed_into_the_record_is_an_edit(world: World) -> None:
+    world.live("churn/1")
+    folder = clone(world)
+    path = folder / lock_path("churn", "prod")
+    path.write_text(path.read_text().replace("version: 1\n", "version: 33\n"))
+    git(folder, "commit", "--quiet", "-am", "Fix")
+    git(folder, "push", "--quiet", "origin", "main")
+    edit, first = history(History(), forge=world.forge)
+    assert (edit.action, edit.previous, edit.version) == ("edit", 1, 33)
+    assert first.action == "deploy"
 
 
 def test_a_record_broken_by_hand_does_not_hide_the_others(world: World) -> None:

@@ -91,7 +91,7 @@ def test_a_live_run_is_watched_after_its_cell_has_ended_and_from_another_kernel(
             assert "✔ passed" in cell.shown["text/html"]
             assert "score" in cell.shown["text/html"]
             assert_one_view(cell)
-        assert "▶ running" in shown_before(started)
+        assert "▶</span> running" in shown_before(started)
         assert "cell 2 of 3" in shown_before(started)
         names = "[t.name for t in threading.enumerate() if 'mlops' in t.name]"
         kernel.listen(lambda: kernel.run(f"import threading\n{names}").result == "[]")

@@ -33,6 +33,7 @@ from mlops_nb.core.results import (
 )
 from mlops_nb.core.run import Failure, Run, RunState
 from mlops_nb.display import line, text
+from mlops_nb.display.evidence import readable
 from mlops_nb.display.tables import table
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -178,6 +179,21 @@ def test_compared_runs_show_what_differs() -> None:
     other = run("digits-1", notebook="digits.ipynb", parameters={"layers": 2})
     headings = text(Comparison(runs=(one, other))).splitlines()[0].split()
     assert headings == ["run", "state", "notebook", "lr", "depth", "layers", "auc"]
+
+
+def test_the_evidence_is_read_as_text_and_folded_parts_by_their_headings() -> None:
+    body = (
+        "## credit: 1 → 2\n\n"
+        "| metric | live |\n|---|---|\n| false\\_positive\\_rate | 0.7 |\n\n"
+        "<details><summary>Manifest diff</summary>\n\n```diff\n+x\n```\n\n</details>\n\n"
+        "<!-- mlops-nb: {} -->\n"
+    )
+    said = readable(body)
+    assert "credit: 1 → 2" in said
+    assert "false_positive_rate  0.7" in said
+    assert "(Manifest diff: in the pull request)" in said
+    assert "+x" not in said
+    assert "<" not in said
 
 
 def test_a_best_that_no_child_can_be_is_said() -> None:

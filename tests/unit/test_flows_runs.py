@@ -85,6 +85,15 @@ def test_runs_are_found_by_notebook_and_state(desk: Desk) -> None:
     assert "succeeded" in error.value.hint
 
 
+def test_a_model_that_is_none_is_told_with_the_nearest(desk: Desk) -> None:
+    run = desk.recorded("churn-1")
+    desk.registry.log_model(run.tracking_id, "model")
+    desk.registry.register(run, "credit")
+    with pytest.raises(NotFound, match="no model 'credi'") as error:
+        desk.project.run(Models(name="credi"))
+    assert "did you mean 'credit'?" in error.value.hint
+
+
 def test_a_notebook_without_runs_is_told_from_a_project_without_runs(desk: Desk) -> None:
     assert listed(desk, notebook="chrun.ipynb") == []
     assert not desk.events
