@@ -34,10 +34,11 @@ def main(words: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if words is None else words
     if "_ARGCOMPLETE" in os.environ:
-        import argcomplete
         from argcomplete.completers import SuppressCompleter
 
-        argcomplete.autocomplete(parser(), default_completer=SuppressCompleter())
+        from mlops_nb.completion import finder
+
+        finder()(parser(), default_completer=SuppressCompleter())
     if words == ["--version"]:
         from mlops_nb import __version__
 

@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mlops_nb.core import verbs
 from mlops_nb.errors import MlopsError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from argcomplete.finders import CompletionFinder
+
     from mlops_nb.core.run import Run
+
+
+_OF_TWO_WORDS = {name for name in verbs.BY_NAME if " " in name}
+
+
+def joined(words: list[str]) -> list[str]:
+    """Give a line's words with a verb of two words as one."""
+    verb = " ".join(words[:2])
+    return [verb, *words[2:]] if verb in _OF_TWO_WORDS else words
+
+
+def finder(**options: Any) -> CompletionFinder:
+    """Give what completes lines, verbs of two words among them."""
+    from argcomplete.finders import CompletionFinder
+
+    class Finder(CompletionFinder):
+        def _get_completions(  # argcomplete has no public way in but the process' environment
+            self, comp_words: list[str], prefix: str, quote: str, last: int | None
+        ) -> list[str]:
+            program, *words = comp_words
+            known = joined(words)
+            found: list[str] = super()._get_completions(  # type: ignore[no-untyped-call]
+                [program, *known], prefix, quote, last
+            )
+            if not words:
+                return [word for word in found if "schedule\\ " not in word]
+            if words == ["schedule"] and known == words:
+                found += [
+                    action + (" " if self.append_space else "")
+                    for action in sorted(name.partition(" ")[2] for name in _OF_TWO_WORDS)
+                    if action.startswith(prefix)
+                ]
+            return found
+
+    return Finder(**options)
 
 
 def notebooks(prefix: str, **_: object) -> list[str]:
@@ -38,7 +76,7 @@ def parameters(prefix: str, parsed_args: argparse.Namespace, **_: object) -> lis
     from mlops_nb.preparation import read_notebook
 
     try:
-        notebook, _content = read_notebook(parsed_args.notebook or "")
+        notebook, _content = read_notebook(getattr(parsed_args, "notebook", "") or "")
     except MlopsError:
         return []
     name, equals, _value = prefix.partition("=")
@@ -101,6 +139,25 @@ def profiles(prefix: str, **_: object) -> list[str]:
         return [p for p in Project.open().settings.profiles if p.startswith(prefix)]
     except MlopsError:
         return []
+
+
+def schedules(prefix: str, **_: object) -> list[str]:
+    """Give the names of the project's schedules."""
+    from mlops_nb.project import Project
+
+    try:
+        scheduler = Project.open().executor.scheduler()
+        found = scheduler.schedules() if scheduler else ()
+    except MlopsError:
+        return []
+    return [scheduled.name for scheduled in found if scheduled.name.startswith(prefix)]
+
+
+def zones(prefix: str, **_: object) -> list[str]:
+    """Give time zones."""
+    from zoneinfo import available_timezones
+
+    return sorted(name for name in available_timezones() if name.startswith(prefix))
 
 
 def environments(prefix: str, **_: object) -> list[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.events import Event
     from mlops_nb.core.run import Run
     from mlops_nb.core.verbs import Job
-    from mlops_nb.ports import Executor, Listener
+    from mlops_nb.ports import Executor, Listener, Scheduler
 
 HERE = "local"
 
@@ -50,9 +50,11 @@ class Executors:
         """Start the job where it is to go on."""
         return self.named(job.placement.on).submit(job, notebook, tell)
 
-    def render(self, job: Job, notebook: bytes) -> Mapping[str, str]:
+    def render(
+        self, job: Job, notebook: bytes, *, kubernetes: bool = False
+    ) -> Mapping[str, bytes]:
         """Give the files that a submission would consist of."""
-        return self.named(job.placement.on).render(job, notebook)
+        return self.named(job.placement.on).render(job, notebook, kubernetes=kubernetes)
 
     def resume(self, run_id: str) -> Run:
         """Do a final run again where it was."""
@@ -88,6 +90,11 @@ class Executors:
     def check(self, kernel: str) -> str:
         """Start a kernel on this machine."""
         return self.named(HERE).check(kernel)
+
+    def scheduler(self) -> Scheduler | None:
+        """Give what starts runs at set times, of the first executor that has it."""
+        found = (self.named(name).scheduler() for name in self._names)
+        return next((scheduler for scheduler in found if scheduler is not None), None)
 
     def _of(self, run_id: str) -> Executor:
         for name in self._names:

@@ -12,9 +12,10 @@ _DRAWN = {
     "model": ("ModelVersion",),
     "notebook": ("Notebook",),
     "delivery": ("Deployment", "Merged"),
+    "recurring": ("Scheduled", "ScheduleList"),
     "results": (
-        "Comparison", "DeploymentHistory", "Diagnosis", "Initialized", "ModelList", "Rendered",
-        "RunList",
+        "Comparison", "DeploymentHistory", "Diagnosis", "Ejected", "Initialized", "ModelList",
+        "Rendered", "RunList",
     ),
 }  # fmt: skip
 _FOLLOWED = {"run": "Run", "results": "SweepResult"}

@@ -2,67 +2,40 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import shlex
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 from mlops_nb import completion
 from mlops_nb.core import verbs
-from mlops_nb.core.quantity import parse_duration, parse_size
+from mlops_nb.core.quantity import parse_duration
 from mlops_nb.core.run import RunState
 from mlops_nb.errors import UserError
+from mlops_nb.words import (
+    Adder,
+    Help,
+    Parser,
+    checked,
+    data_words,
+    environment_word,
+    gate_words,
+    limit_words,
+    notebook_word,
+    parameter_words,
+    place_words,
+    pod_words,
+    run_word,
+    schedule_word,
+    time_words,
+    wait_words,
+    work_words,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import argparse
+    from collections.abc import Sequence
 
-
-class Help(Exception):
-    """Help was asked for; the text is the argument."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises UserError instead of ending the process: a kernel survives a typo."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog}: {message}", hint=f"see {self.prog} --help")
-
-    def exit(self, _status: int = 0, message: str | None = None) -> NoReturn:
-        raise Help(message or "")
-
-    def print_help(self, _file: Any = None) -> NoReturn:
-        raise Help(self.format_help())
-
-
-class _Assign(argparse.Action):
-    """Collects `name=value`."""
-
-    def __call__(
-        self,
-        _parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        name, equals, value = str(values).partition("=")
-        if not equals or not name.strip():
-            raise UserError(
-                f"{option_string} {values!r} is not name=value",
-                hint=f"e.g. {option_string} lr=0.1",
-            )
-        collected = dict(getattr(namespace, self.dest) or {})
-        if name in collected:
-            raise UserError(f"{option_string} {name} is given twice", hint="keep one of them")
-        setattr(namespace, self.dest, {**collected, name: value})
-
-
-def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Let our errors through argparse, which knows only its own."""
-
-    def read(text: str) -> Any:
-        return parse(text)
-
-    return read
+__all__ = ["Help", "parse", "parser"]
 
 
 def parser(prog: str = "mlops") -> argparse.ArgumentParser:
@@ -71,161 +44,19 @@ def parser(prog: str = "mlops") -> argparse.ArgumentParser:
     Args:
         prog: what stands before the verb: `mlops` in a shell, `%mlops` in a notebook.
     """
-    top = _Parser(
+    top = Parser(
         prog=prog,
         description="From a notebook to production traffic.",
         epilog=f"Start with `{prog} init`, then `{prog} train NOTEBOOK`; "
         f"`{prog} VERB --help` shows each verb with an example.",
     )
-    added = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
-    for add in (_making, _running, _looking, _delivering):
-        add(_Adder(added, prog))
+    added = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    for add in (_making, _running, _scheduling, _looking, _delivering, _leaving):
+        add(Adder(added, prog))
     return top
 
 
-class _Adder:
-    """Adds verbs that all have `--json` and an example."""
-
-    def __init__(self, parsers: Any, prog: str) -> None:
-        self._parsers = parsers
-        self._prog = prog
-
-    def verb(self, name: str, help_: str, *examples: str) -> argparse.ArgumentParser:
-        lines = "\n".join(f"  {self._prog} {example}" for example in examples)
-        added: argparse.ArgumentParser = self._parsers.add_parser(
-            name,
-            help=help_,
-            description=help_[0].upper() + help_[1:] + ".",
-            epilog=f"examples:\n{lines}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        added.add_argument(
-            "--json",
-            action="store_true",
-            help="one JSON document on stdout, messages on stderr; docs/json.md describes it",
-        )
-        return added
-
-
-def _notebook(verb: argparse.ArgumentParser, *, optional: bool) -> None:
-    action = verb.add_argument(
-        "notebook",
-        nargs="?" if optional else None,
-        default="",
-        metavar="NOTEBOOK",
-        help="the notebook"
-        + (" (inside a notebook: this one, if left out)" if optional else ""),
-    )
-    action.completer = completion.notebooks  # type: ignore[attr-defined]  # argcomplete's protocol
-
-
-def _run_argument(verb: argparse.ArgumentParser, name: str = "run", **words: Any) -> None:
-    action = verb.add_argument(
-        name, metavar="RUN", help="id of a run, or its beginning", **words
-    )
-    action.completer = completion.runs  # type: ignore[attr-defined]
-
-
-def _environment(verb: argparse.ArgumentParser, flag: str, **words: Any) -> None:
-    action = verb.add_argument(flag, metavar="ENV", **words)
-    action.completer = completion.environments  # type: ignore[attr-defined]
-
-
-def _wait_words(verb: argparse.ArgumentParser) -> None:
-    wait = verb.add_mutually_exclusive_group()
-    wait.add_argument(
-        "--wait",
-        action="store_true",
-        default=None,
-        help="stay until the run ends (the shell does unless told not to)",
-    )
-    wait.add_argument(
-        "--detach",
-        action="store_false",
-        dest="wait",
-        help="return at once; the run goes on (a live notebook does unless told not to)",
-    )
-
-
-def _limit_words(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--timeout",
-        type=_checked(parse_duration),
-        metavar="TIME",
-        help="for the whole run: 30m, 2h",
-    )
-    verb.add_argument(
-        "--cell-timeout", type=_checked(parse_duration), metavar="TIME", help="for any one cell"
-    )
-    verb.add_argument(
-        "--memory",
-        type=_checked(parse_size),
-        metavar="SIZE",
-        help="stop the kernel above it: 8GiB",
-    )
-    action = verb.add_argument("--kernel", default="", metavar="NAME", help="kernelspec to use")
-    action.completer = completion.kernels  # type: ignore[attr-defined]
-
-
-def _place_words(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--on",
-        default="",
-        choices=["local", "kubeflow"],
-        metavar="WHERE",
-        help="local, or kubeflow: as a pipeline on a cluster",
-    )
-    action = verb.add_argument(
-        "--profile", default="", metavar="NAME", help="resources named in mlops.toml"
-    )
-    action.completer = completion.profiles  # type: ignore[attr-defined]
-    verb.add_argument(
-        "--gpu", type=int, metavar="N", help="accelerators instead of the profile's"
-    )
-    verb.add_argument("--cpu", default="", metavar="N", help="CPU instead of the profile's")
-    verb.add_argument(
-        "--image", default="", metavar="IMAGE", help="container image instead of the profile's"
-    )
-
-
-def _data_words(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--data",
-        action=_Assign,
-        default={},
-        metavar="NAME=URI",
-        help="stage a path, file://, s3:// or http(s):// address; its local path is passed to "
-        "the parameter NAME",
-    )
-
-
-def _parameter_words(verb: argparse.ArgumentParser, help_: str) -> None:
-    action = verb.add_argument(
-        "-p",
-        "--parameter",
-        dest="parameters",
-        action=_Assign,
-        default={},
-        metavar="NAME=VALUE",
-        help=help_,
-    )
-    action.completer = completion.parameters  # type: ignore[attr-defined]
-
-
-def _gate_words(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--gate",
-        dest="gates",
-        action="append",
-        default=[],
-        metavar="EXPR",
-        help="must hold for the run's model: 'accuracy >= 0.9', 'auc >= champion - 0.005', "
-        "'gap(accuracy, by=sex) <= 0.05'; may be repeated",
-    )
-
-
-def _making(add: _Adder) -> None:
+def _making(add: Adder) -> None:
     verb = add.verb("init", "make this folder a project", "init", "init --gitops ~/gitops.git")
     verb.add_argument(
         "--gitops", default="", metavar="PATH", help="bare GitOps repository to use or make"
@@ -233,16 +64,16 @@ def _making(add: _Adder) -> None:
     verb = add.verb("doctor", "try every configured part and say how to mend it", "doctor")
     verb.add_argument(
         "--timeout",
-        type=_checked(parse_duration),
+        type=checked(parse_duration),
         default=10.0,
         metavar="TIME",
         help="for each",
     )
     verb = add.verb("inspect", "show a notebook's parameters", "inspect churn.ipynb")
-    _notebook(verb, optional=True)
+    notebook_word(verb, optional=True)
 
 
-def _running(add: _Adder) -> None:
+def _running(add: Adder) -> None:
     verb = add.verb(
         "train",
         "run a notebook; judge, register and propose its model if asked",
@@ -250,28 +81,10 @@ def _running(add: _Adder) -> None:
         "train churn.ipynb --gate 'accuracy >= 0.9' --register churn --deploy prod",
         "train churn.ipynb --on kubeflow --profile gpu-small --detach",
     )
-    _notebook(verb, optional=True)
-    _parameter_words(verb, "value of a parameter; secret:NAME passes a secret; may be repeated")
-    action = verb.add_argument(
-        "-f", "--file", dest="parameter_file", default="", metavar="FILE", help="YAML or JSON"
-    )
-    action.completer = completion.files  # type: ignore[attr-defined]
-    _data_words(verb)
-    _gate_words(verb)
-    verb.add_argument(
-        "--register", default="", metavar="NAME", help="register the model as NAME"
-    )
-    _environment(verb, "--deploy", default="", help="propose it to ENV, too")
-    _wait_words(verb)
-    _limit_words(verb)
-    verb.add_argument(
-        "--retries",
-        type=int,
-        default=0,
-        metavar="N",
-        help="start again up to N times when the kernel dies",
-    )
-    _place_words(verb)
+    notebook_word(verb, optional=True)
+    work_words(verb)
+    wait_words(verb)
+    place_words(verb)
     verb.add_argument(
         "--dry-run", action="store_true", help="show what would be submitted, submit nothing"
     )
@@ -285,8 +98,8 @@ def _running(add: _Adder) -> None:
         "sweep churn.ipynb --file sets.csv",
         "sweep churn.ipynb -p lr=0.1,0.01 --on kubeflow --parallel 4",
     )
-    _notebook(verb, optional=True)
-    _parameter_words(verb, "one value, a list 0.1,0.01 or a range 2..8; may be repeated")
+    notebook_word(verb, optional=True)
+    parameter_words(verb, "one value, a list 0.1,0.01 or a range 2..8; may be repeated")
     action = verb.add_argument(
         "--file", default="", metavar="CSV", help="sets of parameters, one a row"
     )
@@ -298,53 +111,95 @@ def _running(add: _Adder) -> None:
     verb.add_argument("--parallel", type=int, default=1, metavar="N", help="runs at once")
     action = verb.add_argument("--best", default="", metavar="max:METRIC", help="or min:METRIC")
     action.completer = completion.bests  # type: ignore[attr-defined]
-    _place_words(verb)
-    _data_words(verb)
-    _wait_words(verb)
-    _limit_words(verb)
+    place_words(verb)
+    data_words(verb)
+    wait_words(verb)
+    limit_words(verb)
 
 
-def _looking(add: _Adder) -> None:
+def _scheduling(add: Adder) -> None:
+    verb = add.verb(
+        "schedule",
+        "run a notebook again and again, at set times",
+        "schedule churn.ipynb --cron '0 3 * * 1' --on kubeflow",
+        "schedule churn.ipynb --cron '30 6 * * mon-fri' --timezone UTC+1 --latest "
+        "--gate 'auc >= champion' --register churn --deploy prod",
+        "schedule update churn --cron @daily",
+        "schedule pause churn",
+    )
+    notebook_word(verb, optional=True)
+    time_words(verb, is_update=False)
+    verb.add_argument(
+        "--name", default="", metavar="NAME", help="of the schedule; else the notebook's"
+    )
+    work_words(verb)
+    place_words(verb)
+    verb = add.verb(
+        "schedule update",
+        "take the notebook as it is now into a schedule, and words that are given",
+        "schedule update churn",
+        "schedule update churn --cron '0 4 * * 1' -p lr=0.05",
+    )
+    schedule_word(verb)
+    time_words(verb, is_update=True)
+    work_words(verb, retries=None)
+    pod_words(verb)
+    verb = add.verb(
+        "schedule pause", "keep a schedule from starting runs", "schedule pause churn"
+    )
+    schedule_word(verb)
+    verb = add.verb(
+        "schedule resume", "let a schedule start runs again", "schedule resume churn"
+    )
+    schedule_word(verb)
+    verb = add.verb(
+        "schedule delete", "delete a schedule; its runs stay", "schedule delete churn"
+    )
+    schedule_word(verb)
+    add.verb("schedules", "list schedules, with their next and last runs", "schedules")
+
+
+def _looking(add: Adder) -> None:
     verb = add.verb(
         "runs", "list runs, newest first", "runs", "runs churn.ipynb --state failed"
     )
-    _notebook(verb, optional=True)
+    notebook_word(verb, optional=True)
     states = [str(state) for state in RunState]
     verb.add_argument(
         "--state", default="", choices=states, metavar="STATE", help=", ".join(states)
     )
     verb.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most")
     verb = add.verb("show", "show a run; of a sweep, its children too", "show churn-3fa9c1")
-    _run_argument(verb)
+    run_word(verb)
     verb = add.verb("logs", "show what a run printed", "logs -f churn-3fa9c1")
-    _run_argument(verb)
+    run_word(verb)
     verb.add_argument("-f", "--follow", action="store_true", help="until the run ends")
     verb = add.verb("cancel", "stop a run", "cancel churn-3fa9c1")
-    _run_argument(verb)
+    run_word(verb)
     verb = add.verb(
         "retry",
         "do again what failed: the notebook, the step after it, or a sweep's rest",
         "retry churn-3fa9c1",
     )
-    _run_argument(verb)
-    _wait_words(verb)
+    run_word(verb)
+    wait_words(verb)
     verb = add.verb(
         "compare",
         "put runs' parameters and metrics side by side",
         "compare churn-3fa9c1 churn-77b0e2",
     )
-    _run_argument(verb, "runs", nargs="+")
+    run_word(verb, "runs", nargs="+")
 
 
-def _delivering(add: _Adder) -> None:
+def _delivering(add: Adder) -> None:
     verb = add.verb(
         "register",
         "register a run's model if its gates pass",
         "register churn-3fa9c1 --name churn",
     )
-    _run_argument(verb)
+    run_word(verb)
     verb.add_argument("--name", required=True, metavar="NAME", help="registered model")
-    _gate_words(verb)
+    gate_words(verb)
     verb = add.verb("models", "list registered models", "models", "models churn")
     verb.add_argument("name", nargs="?", default="", metavar="NAME")
     verb = add.verb(
@@ -354,7 +209,7 @@ def _delivering(add: _Adder) -> None:
         "deploy churn/7 --to prod --canary 10,50,100",
     )
     verb.add_argument("model", metavar="MODEL", help="NAME, NAME/VERSION or NAME@ALIAS")
-    _environment(verb, "--to", required=True, help="environment")
+    environment_word(verb, "--to", required=True, help="environment")
     verb.add_argument(
         "--canary",
         default="",
@@ -371,7 +226,7 @@ def _delivering(add: _Adder) -> None:
         "history churn --env prod",
     )
     verb.add_argument("model", nargs="?", default="", metavar="MODEL")
-    _environment(verb, "--env", default="", help="only this environment")
+    environment_word(verb, "--env", default="", help="only this environment")
     verb.add_argument("--limit", type=int, default=50, metavar="N", help="how many at most")
     verb = add.verb(
         "rollback",
@@ -380,11 +235,38 @@ def _delivering(add: _Adder) -> None:
         "rollback churn --env prod --to 5 --reason 'p95 doubled'",
     )
     verb.add_argument("model", metavar="MODEL")
-    _environment(verb, "--env", required=True, help="environment")
+    environment_word(verb, "--env", required=True, help="environment")
     verb.add_argument(
         "--to", type=int, default=0, metavar="VERSION", help="else the one before"
     )
     verb.add_argument("--reason", default="", metavar="TEXT", help="for the record")
+
+
+def _leaving(add: Adder) -> None:
+    verb = add.verb(
+        "eject",
+        "write what a submission consists of, to go on without this tool",
+        "eject churn.ipynb --gate 'auc >= 0.8' --register churn --to pipeline",
+        "eject churn.ipynb --kubernetes --model churn/3 --env prod",
+    )
+    notebook_word(verb, optional=True)
+    verb.add_argument(
+        "--to", default="", metavar="FOLDER", help="folder to write; else NOTEBOOK-ejected"
+    )
+    verb.add_argument(
+        "--kubernetes",
+        action="store_true",
+        help="manifests, too, for a Kubeflow that keeps its pipelines in Kubernetes",
+    )
+    verb.add_argument(
+        "--model",
+        default="",
+        metavar="MODEL",
+        help="write the deployment of this version, too: NAME, NAME/VERSION or NAME@ALIAS",
+    )
+    environment_word(verb, "--env", default="", help="environment of that deployment")
+    work_words(verb)
+    place_words(verb)
 
 
 def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[verbs.Verb, bool]:
@@ -408,6 +290,7 @@ def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[verbs.Verb, 
             raise UserError(
                 f"{prog} {words}: {error}", hint="close the quotation mark"
             ) from None
+    words = completion.joined(list(words))
     if words and not words[0].startswith("-") and words[0] not in verbs.BY_NAME:
         close = difflib.get_close_matches(words[0], verbs.BY_NAME, n=1)
         raise UserError(
@@ -416,7 +299,7 @@ def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[verbs.Verb, 
             if close
             else f"one of {', '.join(verbs.BY_NAME)}",
         )
-    read, unknown = parser(prog).parse_known_args(list(words))
+    read, unknown = parser(prog).parse_known_args(words)
     given = vars(read)
     if unknown:
         raise UserError(

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb import completion
 from mlops_nb.core.events import Note, Progress
 from mlops_nb.core.outcome import ensure_success
 from mlops_nb.core.run import Run
-from mlops_nb.core.verbs import Inspect, Retry, Show, Sweep, Train
+from mlops_nb.core.verbs import Eject, Inspect, Retry, Schedule, Show, Sweep, Train
 from mlops_nb.grammar import Help, parse, parser
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
         print(help_, end="")
         return None
     is_inside_run = INSIDE_RUN in os.environ
-    if isinstance(verb, Train | Sweep | Inspect) and not verb.notebook:
+    if isinstance(verb, Train | Sweep | Schedule | Eject | Inspect) and not verb.notebook:
         verb = replace(verb, notebook=this_notebook() if is_inside_run else _as_saved())
     if isinstance(verb, Train | Sweep | Retry) and verb.wait is None:
         verb = replace(verb, wait=not is_live())
@@ -153,10 +154,11 @@ def _say_notes(event: Event) -> None:
 
 def complete(words: str) -> tuple[str, list[str]]:
     """Give the fragment to be completed and the words that complete it."""
-    from argcomplete.finders import CompletionFinder
     from argcomplete.lexers import split_line
 
-    finder = CompletionFinder(parser(_PROG), always_complete_options=True, append_space=False)
+    finder = completion.finder(
+        argument_parser=parser(_PROG), always_complete_options=True, append_space=False
+    )
     quote, prefix, _suffix, before, _break = split_line(f"mlops {words}")
     found: list[str] = finder._get_completions(  # type: ignore[no-untyped-call]  # noqa: SLF001  # argcomplete has no public way in but the process' environment
         before, prefix, quote, None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.gate import EvaluationTable
     from mlops_nb.core.lineage import CodeState
     from mlops_nb.core.model import ModelRef, ModelVersion
+    from mlops_nb.core.recurring import Schedule, Scheduled
     from mlops_nb.core.run import Run, RunState
     from mlops_nb.core.settings import Settings
     from mlops_nb.core.verbs import Job
@@ -47,8 +48,15 @@ class Executor(Protocol):
             Conflict: if the key belongs to a run of another request.
         """
 
-    def render(self, job: Job, notebook: bytes) -> Mapping[str, str]:
+    def render(
+        self, job: Job, notebook: bytes, *, kubernetes: bool = False
+    ) -> Mapping[str, bytes]:
         """Give the files that a submission would consist of, by name; start nothing.
+
+        Args:
+            job: what would be submitted.
+            notebook: the notebook as it is now.
+            kubernetes: whether manifests for a cluster are among them, too.
 
         Raises:
             UserError: if the job could not be submitted.
@@ -101,6 +109,49 @@ class Executor(Protocol):
 
         Raises:
             BackendError: if it does not start.
+        """
+
+    def scheduler(self) -> Scheduler | None:
+        """Give what starts runs at set times; None where nothing does."""
+
+
+class Scheduler(Protocol):
+    """Starts a job again and again, at the times of a schedule."""
+
+    def put(self, schedule: Schedule, job: Job, notebook: bytes, fingerprint: str) -> Scheduled:
+        """Make the schedule, or make the one of its name this one; it stays paused if it is.
+
+        The same again changes nothing.
+
+        Args:
+            schedule: its words, complete and checked.
+            job: what each of its runs is to do; its id is the schedule's name.
+            notebook: the notebook as it is now; later edits of the file reach no run.
+            fingerprint: digest of the notebook's cells.
+
+        Raises:
+            UserError: if the times cannot be kept exactly, or the job could not be submitted.
+            Conflict: if something else bears the name.
+        """
+
+    def schedules(self) -> Sequence[Scheduled]:
+        """Give every schedule of the project, by name, each with its newest run."""
+
+    def find(self, name: str) -> Scheduled | None:
+        """Give a schedule; None if there is none of the name."""
+
+    def switch(self, name: str, *, active: bool) -> None:
+        """Let a schedule start runs, or keep it from it.
+
+        Raises:
+            NotFound: if there is none of the name.
+        """
+
+    def delete(self, name: str) -> None:
+        """Delete a schedule; its runs stay.
+
+        Raises:
+            NotFound: if there is none of the name.
         """
 
 
@@ -301,4 +352,4 @@ class Forge(Protocol):
         """Yield commits of base that touch a file matching glob `path`, newest first."""
 
 
-__all__ = ["Executor", "Forge", "Listener", "Registry"]
+__all__ = ["Executor", "Forge", "Listener", "Registry", "Scheduler"]

@@ -18,8 +18,11 @@ from mlops_nb.redaction import strip_userinfo
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mlops_nb.core.request import Request
     from mlops_nb.core.settings import Settings
-    from mlops_nb.core.verbs import Train
+
+
+_LONGEST_SLUG = 40
 
 
 def read_notebook(path: str) -> tuple[Notebook, bytes]:
@@ -43,8 +46,14 @@ def read_notebook(path: str) -> tuple[Notebook, bytes]:
     return Notebook.parse(path, content), content
 
 
+def slug(text: str) -> str:
+    """Give a text as the beginning of an id: small letters, digits and single hyphens."""
+    letters = "".join(c if c.isascii() and c.isalnum() else " " for c in text.lower())
+    return "-".join(letters.split())[:_LONGEST_SLUG].strip("-")
+
+
 def prepare(
-    verb: Train,
+    verb: Request,
     notebook: Notebook,
     *,
     settings: Settings,
@@ -120,7 +129,7 @@ def prepare(
     return spec
 
 
-def _check_steps(verb: Train, settings: Settings) -> None:
+def _check_steps(verb: Request, settings: Settings) -> None:
     for text in (*verb.gates, *settings.gates.get(verb.register, ())):
         if Gate.parse(text).uses_champion and not verb.register:
             raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import sys
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 from mlops_nb.core import verbs
 from mlops_nb.core.events import Note, unheard
 from mlops_nb.core.model import ModelRef
-from mlops_nb.core.results import DeploymentHistory, ModelList, Rendered
+from mlops_nb.core.results import DeploymentHistory, Rendered
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.settings import FILE_NAME, LOCAL_STORE, Settings, parse_settings
 from mlops_nb.errors import BadSettings, UserError
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from mlops_nb.core.gate import Verdict
     from mlops_nb.core.lineage import CodeState
     from mlops_nb.core.model import ModelVersion
-    from mlops_nb.core.results import SweepResult
+    from mlops_nb.core.results import Ejected, SweepResult
+    from mlops_nb.flows.schedule import Desk
     from mlops_nb.ports import Executor, Forge, Listener, Registry
 
 # Set by the runner in a kernel's environment: a notebook that starts runs must not recurse.
@@ -107,7 +109,7 @@ class Project:
         Raises:
             MlopsError: of the class that tells what is wrong.
         """
-        starts_run = isinstance(verb, verbs.Train | verbs.Sweep | verbs.Retry)
+        starts_run = isinstance(verb, verbs.Train | verbs.Sweep | verbs.Retry | verbs.Schedule)
         if starts_run and (outer := self.outer_run()):
             tell(Note(text=f"inside run {outer.id}: `{verb.verb}` does nothing here"))
             return outer
@@ -127,6 +129,29 @@ class Project:
                 return self._train(verb, tell)
             case verbs.Sweep():
                 return self._sweep(verb, tell)
+            case verbs.Schedule():
+                from mlops_nb.flows.schedule import schedule
+
+                if verb.deploy and verb.register:
+                    self.forge  # noqa: B018
+                return schedule(verb, desk=self._desk(), tell=tell)
+            case verbs.UpdateSchedule():
+                from mlops_nb.flows.schedule import update_schedule
+
+                return update_schedule(verb, desk=self._desk())
+            case verbs.PauseSchedule() | verbs.ResumeSchedule():
+                from mlops_nb.flows.schedule import switch_schedule
+
+                active = isinstance(verb, verbs.ResumeSchedule)
+                return switch_schedule(verb.name, active=active, desk=self._desk(), tell=tell)
+            case verbs.DeleteSchedule():
+                from mlops_nb.flows.schedule import delete_schedule
+
+                return delete_schedule(verb.name, desk=self._desk())
+            case verbs.Schedules():
+                from mlops_nb.flows.schedule import schedules
+
+                return schedules(desk=self._desk())
             case verbs.Runs():
                 from mlops_nb.flows.runs import runs
 
@@ -153,7 +178,9 @@ class Project:
             case verbs.Register():
                 return self.register(self._find(verb.run), verb.name, verb.gates)
             case verbs.Models():
-                return ModelList(versions=tuple(self.registry.versions(verb.name)))
+                from mlops_nb.flows.models import models
+
+                return models(verb, registry=self.registry)
             case verbs.Deploy():
                 return self._deploy(verb, tell)
             case verbs.Merge():
@@ -162,6 +189,8 @@ class Project:
                 return self._history(verb)
             case verbs.Rollback():
                 return self._rollback(verb)
+            case verbs.Eject():
+                return self._eject(verb, tell)
             case _:
                 assert_never(verb)
 
@@ -341,8 +370,7 @@ class Project:
         if verb.deploy and verb.register:
             # What is missing for the last step is said before the first.
             self.forge  # noqa: B018
-        if not verb.dry_run:
-            self._tell_where(tell)
+        where = self._unchosen_place()
         run_id = _new_id(verb.notebook, verb.key)
         try:
             run = train(
@@ -360,7 +388,11 @@ class Project:
                 requested_by=self.person,
                 tell=tell,
             )
-            if isinstance(run, Rendered) or not verb.wait:
+            if isinstance(run, Rendered):
+                return run
+            if where:
+                tell(Note(text=where))
+            if not verb.wait:
                 return run
             return self._watch(run, tell)
         except KeyboardInterrupt as interrupt:
@@ -371,7 +403,7 @@ class Project:
         from mlops_nb.flows.sweep import sweep
         from mlops_nb.redaction import find_credential
 
-        self._tell_where(tell)
+        where = self._unchosen_place()
         run_id = _new_id(verb.notebook)
         try:
             run = sweep(
@@ -386,6 +418,8 @@ class Project:
                 requested_by=self.person,
                 tell=tell,
             )
+            if where:
+                tell(Note(text=where))
             if not verb.wait:
                 return run
             self._watch(run, tell)
@@ -393,15 +427,14 @@ class Project:
             self._cancel_unseen(run_id, interrupt)
         return show(run_id, executor=self.executor, registry=self.registry)
 
-    def _tell_where(self, tell: Listener) -> None:
-        """Say where runs are kept, the first time and where nobody chose the place."""
-        if not self.is_initialized and not self._state_folder.exists():
-            tell(
-                Note(
-                    text=f"there is no {FILE_NAME} in {self.folder} or above: runs are kept in "
-                    f"{self._state_folder}; `mlops init` makes the folder a project"
-                )
-            )
+    def _unchosen_place(self) -> str:
+        """Say where runs will be kept, if it is the first time and nobody chose the place."""
+        if self.is_initialized or self._state_folder.exists():
+            return ""
+        return (
+            f"there is no {FILE_NAME} in {self.folder} or above: runs are kept in "
+            f"{self._state_folder}; `mlops init` makes the folder a project"
+        )
 
     def _locate(self, source: DataSource) -> DataSource:
         from mlops_nb.adapters.data import locate
@@ -488,17 +521,61 @@ class Project:
             tool=self.tool,
         )
 
+    def _desk(self) -> Desk:
+        from mlops_nb.adapters.crontab import upcoming
+        from mlops_nb.flows.schedule import Desk
+        from mlops_nb.preparation import read_parameter_file
+        from mlops_nb.redaction import find_credential
+
+        return Desk(
+            executor=self.executor,
+            settings=self.settings,
+            read_parameters=read_parameter_file,
+            find_credential=find_credential,
+            look_up=self.secret,
+            locate=self._locate,
+            upcoming=upcoming,
+            folder=self.folder,
+            requested_by=self.person,
+            program=str(Path(sys.executable).with_name("mlops")),
+            now=datetime.now(UTC),
+        )
+
+    def _eject(self, verb: verbs.Eject, tell: Listener) -> Ejected:
+        from mlops_nb.flows.eject import eject
+        from mlops_nb.preparation import read_parameter_file
+        from mlops_nb.redaction import find_credential
+
+        deployment = None
+        if verb.model:
+            wanted = verbs.Deploy(model=verb.model, to=verb.env, dry_run=True)
+            deployment = self._deploy(wanted, tell)
+        return eject(
+            verb,
+            executor=self.executor,
+            settings=self.settings,
+            file_parameters=read_parameter_file(verb.parameter_file)
+            if verb.parameter_file
+            else {},
+            find_credential=find_credential,
+            look_up=self.secret,
+            locate=self._locate,
+            project=str(self.folder),
+            requested_by=self.person,
+            tracking_uri=self.tracking_uri,
+            deployment=deployment,
+        )
+
 
 def _new_id(notebook: str, key: str = "") -> str:
     """Give an id that people can read, type and tell apart: `churn-3fa9c1`.
 
     The same key gives the same one, wherever it is asked for.
     """
-    stem = Path(notebook).stem.lower()
-    slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in stem)
-    slug = "-".join(part for part in slug.split("-") if part)[:40]
+    from mlops_nb.preparation import slug
+
     mark = hashlib.sha256(key.encode()).hexdigest()[:10] if key else secrets.token_hex(3)
-    return f"{slug or 'run'}-{mark}"
+    return f"{slug(Path(notebook).stem) or 'run'}-{mark}"
 
 
 def _adapter(port: str, name: str) -> Any:

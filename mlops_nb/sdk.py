@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from mlops_nb.core.delivery import Deployment, Merged
     from mlops_nb.core.model import ModelVersion
     from mlops_nb.core.notebook import Notebook
+    from mlops_nb.core.recurring import Scheduled, ScheduleList
     from mlops_nb.core.results import (
         Comparison,
         DeploymentHistory,
         Diagnosis,
+        Ejected,
         Initialized,
         ModelList,
         Rendered,
@@ -226,6 +228,172 @@ def sweep(
     return result
 
 
+def schedule(
+    notebook: _Paths = "",
+    params: Mapping[str, object] | None = None,
+    *,
+    cron: str,
+    timezone: str = "UTC",
+    catchup: bool = False,
+    latest: bool = False,
+    name: str = "",
+    file: _Paths = "",
+    data: Mapping[str, str] | None = None,
+    gate: _Texts = (),
+    register: str = "",
+    deploy: str = "",
+    timeout: str | float | None = None,
+    cell_timeout: str | float | None = None,
+    memory: str | int | None = None,
+    retries: int = 0,
+    kernel: str = "",
+    on: str = "",
+    profile: str = "",
+    gpu: int | None = None,
+    cpu: str = "",
+    image: str = "",
+    **parameters: object,
+) -> Scheduled:
+    """Run a notebook again and again; the words of `train` say what each run does.
+
+    Args:
+        notebook: its path; in a live notebook, this one if left out.
+        params: parameters by name, also those whose name is a word below.
+        cron: minute, hour, day of month, month, day of week, or `@daily`.
+        timezone: of these times: `UTC`, `UTC+1`, `Europe/Berlin`.
+        catchup: make up for times it missed.
+        latest: each run takes the notebook of the last update, not the one as it is now.
+        name: of the schedule; else the notebook's.
+        file: YAML or JSON file with more parameters.
+        data: uri by parameter name.
+        gate: expressions each model must pass.
+        register: name to register it under.
+        deploy: environment to propose it to.
+        timeout: seconds, or `30m`, for a whole run.
+        cell_timeout: likewise for any one cell.
+        memory: bytes, or `8GiB`.
+        retries: how often to start again when the kernel dies.
+        kernel: kernelspec name.
+        on: `kubeflow`; else the project's.
+        profile: resources named in mlops.toml.
+        gpu: accelerators instead of the profile's.
+        cpu: CPU instead of the profile's.
+        image: container image instead of the profile's.
+        **parameters: more parameters by name.
+
+    Returns:
+        the schedule, which the same call again leaves as it is.
+
+    Raises:
+        UserError: before anything is made, if the request is wrong, or runs go on on this
+            machine; the hint is then the line for cron.
+    """
+    verb = verbs.Schedule(
+        notebook=str(notebook) or this_notebook(),
+        cron=cron,
+        timezone=timezone,
+        catchup=catchup,
+        latest=latest,
+        name=name,
+        parameters={**(params or {}), **parameters},
+        parameter_file=str(file),
+        data=dict(data or {}),
+        gates=_many(gate),
+        register=register,
+        deploy=deploy,
+        timeout=_seconds(timeout),
+        cell_timeout=_seconds(cell_timeout),
+        memory=_bytes(memory),
+        retries=retries,
+        kernel=kernel,
+        on=on,
+        profile=profile,
+        gpu=gpu,
+        cpu=cpu,
+        image=image,
+    )
+    result: Scheduled = _run(verb)
+    return result
+
+
+def update_schedule(
+    name: str,
+    params: Mapping[str, object] | None = None,
+    *,
+    cron: str = "",
+    timezone: str = "",
+    catchup: bool | None = None,
+    latest: bool | None = None,
+    file: _Paths = "",
+    data: Mapping[str, str] | None = None,
+    gate: _Texts = (),
+    register: str = "",
+    deploy: str = "",
+    timeout: str | float | None = None,
+    cell_timeout: str | float | None = None,
+    memory: str | int | None = None,
+    retries: int | None = None,
+    kernel: str = "",
+    profile: str = "",
+    gpu: int | None = None,
+    cpu: str = "",
+    image: str = "",
+    **parameters: object,
+) -> Scheduled:
+    """Take the notebook as it is now into a schedule, and change the words that are given.
+
+    The words are those of `schedule`; what is left out stays as it was.
+    """
+    verb = verbs.UpdateSchedule(
+        name=name,
+        cron=cron,
+        timezone=timezone,
+        catchup=catchup,
+        latest=latest,
+        parameters={**(params or {}), **parameters},
+        parameter_file=str(file),
+        data=dict(data or {}),
+        gates=_many(gate),
+        register=register,
+        deploy=deploy,
+        timeout=_seconds(timeout),
+        cell_timeout=_seconds(cell_timeout),
+        memory=_bytes(memory),
+        retries=retries,
+        kernel=kernel,
+        profile=profile,
+        gpu=gpu,
+        cpu=cpu,
+        image=image,
+    )
+    result: Scheduled = _run(verb)
+    return result
+
+
+def pause_schedule(name: str) -> Scheduled:
+    """Keep a schedule from starting runs."""
+    result: Scheduled = _run(verbs.PauseSchedule(name=name))
+    return result
+
+
+def resume_schedule(name: str) -> Scheduled:
+    """Let a schedule start runs again."""
+    result: Scheduled = _run(verbs.ResumeSchedule(name=name))
+    return result
+
+
+def delete_schedule(name: str) -> Scheduled:
+    """Delete a schedule, give it as it was; its runs stay."""
+    result: Scheduled = _run(verbs.DeleteSchedule(name=name))
+    return result
+
+
+def schedules() -> ScheduleList:
+    """List schedules, with their next and last runs."""
+    result: ScheduleList = _run(verbs.Schedules())
+    return result
+
+
 def runs(notebook: str = "", *, state: str = "", limit: int = 20) -> RunList:
     """List runs, newest first."""
     result: RunList = _run(verbs.Runs(notebook=notebook, state=state, limit=limit))
@@ -314,6 +482,89 @@ def rollback(model: str, env: str, *, to: int = 0, reason: str = "") -> Deployme
     """Propose the return to an earlier version, as a pull request."""
     verb = verbs.Rollback(model=model, env=env, to=to, reason=reason)
     result: Deployment = _run(verb)
+    return result
+
+
+def eject(
+    notebook: _Paths = "",
+    params: Mapping[str, object] | None = None,
+    *,
+    to: _Paths = "",
+    kubernetes: bool = False,
+    model: str = "",
+    env: str = "",
+    file: _Paths = "",
+    data: Mapping[str, str] | None = None,
+    gate: _Texts = (),
+    register: str = "",
+    deploy: str = "",
+    timeout: str | float | None = None,
+    cell_timeout: str | float | None = None,
+    memory: str | int | None = None,
+    retries: int = 0,
+    kernel: str = "",
+    on: str = "",
+    profile: str = "",
+    gpu: int | None = None,
+    cpu: str = "",
+    image: str = "",
+    **parameters: object,
+) -> Ejected:
+    """Write what a submission consists of into a folder, to go on without this tool.
+
+    The other words are those of `train`.
+
+    Args:
+        notebook: its path; in a live notebook, this one if left out.
+        params: parameters by name.
+        to: folder to write; else NOTEBOOK-ejected.
+        kubernetes: write manifests, too, for a Kubeflow with its pipelines in Kubernetes.
+        model: write the deployment of this version, too.
+        env: environment of that deployment.
+        file: YAML or JSON file with more parameters.
+        data: uri by parameter name.
+        gate: expressions the model must pass.
+        register: name to register it under.
+        deploy: environment to propose it to.
+        timeout: seconds, or `30m`, for the whole run.
+        cell_timeout: likewise for any one cell.
+        memory: bytes, or `8GiB`.
+        retries: how often to start again when the kernel dies.
+        kernel: kernelspec name.
+        on: `kubeflow`, which is meant if left out.
+        profile: resources named in mlops.toml.
+        gpu: accelerators instead of the profile's.
+        cpu: CPU instead of the profile's.
+        image: container image instead of the profile's.
+        **parameters: more parameters by name.
+
+    Raises:
+        Conflict: if the folder holds other files, or changed ones; nothing is written.
+    """
+    verb = verbs.Eject(
+        notebook=str(notebook) or this_notebook(),
+        to=str(to),
+        kubernetes=kubernetes,
+        model=model,
+        env=env,
+        parameters={**(params or {}), **parameters},
+        parameter_file=str(file),
+        data=dict(data or {}),
+        gates=_many(gate),
+        register=register,
+        deploy=deploy,
+        timeout=_seconds(timeout),
+        cell_timeout=_seconds(cell_timeout),
+        memory=_bytes(memory),
+        retries=retries,
+        kernel=kernel,
+        on=on,
+        profile=profile,
+        gpu=gpu,
+        cpu=cpu,
+        image=image,
+    )
+    result: Ejected = _run(verb)
     return result
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from mlops_nb import wire
-from mlops_nb.core.events import Event, advance, unheard
+from mlops_nb.core.events import Event, advance, known_key, unheard
 from mlops_nb.core.run import Failure, Run, RunState
 from mlops_nb.core.verbs import Job
 from mlops_nb.errors import BackendError, Conflict, NotFound, UserError
@@ -55,11 +55,11 @@ class LocalExecutor:
         """Give the executor of a project."""
         return cls(project.runs_folder)
 
-    def submit(self, job: Job, notebook: bytes, _tell: Listener = unheard) -> Run:
+    def submit(self, job: Job, notebook: bytes, tell: Listener = unheard) -> Run:
         """Start the job; a job whose key was submitted before gives that run again."""
         _check_placement(job)
         try:
-            return self._submit(job, notebook)
+            return self._submit(job, notebook, tell)
         except OSError as error:
             raise BackendError(
                 f"the run directory {self._folder / job.id} cannot be written: "
@@ -67,12 +67,13 @@ class LocalExecutor:
                 hint="free some space there, or mend its permissions",
             ) from error
 
-    def _submit(self, job: Job, notebook: bytes) -> Run:
+    def _submit(self, job: Job, notebook: bytes, tell: Listener) -> Run:
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._locked(self._folder / "submit.lock"):
             key = self._folder / f".key-{hashlib.sha256(job.key.encode()).hexdigest()[:32]}"
             if job.key and key.exists() and (earlier := self.run(key.read_text())):
                 self._check_same(job, notebook, earlier)
+                tell(known_key(job.key, earlier.id))
                 return earlier
             directory = self._folder / job.id
             directory.mkdir()
@@ -95,13 +96,22 @@ class LocalExecutor:
                 hint=f"give another --key, or look at that run: mlops show {earlier.id}",
             )
 
-    def render(self, job: Job, notebook: bytes) -> Mapping[str, str]:
+    def render(
+        self, job: Job, notebook: bytes, *, kubernetes: bool = False
+    ) -> Mapping[str, bytes]:
         """Give the job and the notebook as a run directory would hold them."""
         _check_placement(job)
+        if kubernetes:
+            raise UserError(
+                "runs on this machine have no Kubernetes manifests", hint="add --on kubeflow"
+            )
         return {
-            "job.json": wire.dumps(job, indent=1),
-            "notebook.ipynb": notebook.decode(errors="replace"),
+            "job.json": wire.dumps(job, indent=1).encode(),
+            "notebook.ipynb": notebook,
         }
+
+    def scheduler(self) -> None:
+        """Give nothing: on this machine cron starts what is to run at set times."""
 
     def resume(self, run_id: str) -> Run:
         """Do the steps after the notebook again, from the one that failed."""

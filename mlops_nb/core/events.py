@@ -128,6 +128,11 @@ class Note:
 Event = RunMoved | Progress | Doing | MetricLogged | Judged | Registered | Proposed | Note
 
 
+def known_key(key: str, run_id: str) -> Note:
+    """Give what a person is told whose idempotency key has a run already."""
+    return Note(text=f"key {key!r} was used before: this is run {run_id}")
+
+
 def unheard(_event: Event) -> None:
     """Listen to events for who is not interested in them."""
 

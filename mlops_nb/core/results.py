@@ -9,6 +9,7 @@ from typing import Any
 from mlops_nb.core.delivery import Deployed, Deployment, Merged
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.notebook import Notebook
+from mlops_nb.core.recurring import Scheduled, ScheduleList
 from mlops_nb.core.run import Run
 
 
@@ -115,6 +116,21 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ejected:
+    """What was written to go on without this tool.
+
+    Args:
+        folder: where it is.
+        files: paths in it.
+        commands: what to type there next, in a shell.
+    """
+
+    folder: str
+    files: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """What a run printed.
 
@@ -131,6 +147,12 @@ DOCUMENTS: Mapping[str, Any] = {
     "inspect": Notebook,
     "train": Run | Rendered,
     "sweep": SweepResult | Run,
+    "schedule": Scheduled,
+    "schedule update": Scheduled,
+    "schedule pause": Scheduled,
+    "schedule resume": Scheduled,
+    "schedule delete": Scheduled,
+    "schedules": ScheduleList,
     "runs": RunList,
     "show": SweepResult | Run,
     "logs": Log,
@@ -143,5 +165,6 @@ DOCUMENTS: Mapping[str, Any] = {
     "merge": Merged,
     "history": DeploymentHistory,
     "rollback": Deployment,
+    "eject": Ejected,
 }
 """What each verb gives; `logs` gives its lines one by one, and as a document a Log."""

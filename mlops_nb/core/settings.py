@@ -54,6 +54,7 @@ class Kubeflow:
         shares_machine: whether pods are processes on this machine, as of `mlops dev kubeflow`.
         check_imports: whether the image is tried for the notebook's imports before training.
         service_account: service account of a profile that names none.
+        timezone: time zone in which its controller reads cron: its CRON_SCHEDULE_TIMEZONE.
     """
 
     url: str = ""
@@ -75,6 +76,7 @@ class Kubeflow:
     shares_machine: bool = False
     check_imports: bool = True
     service_account: str = ""
+    timezone: str = "UTC"
 
     def __post_init__(self) -> None:
         """Refuse an unknown login and credentials that stand there themselves.
@@ -310,8 +312,8 @@ def template(name: str, repository: str, image: str) -> str:
         image: model server, by digest.
     """
     return f"""\
-# Settings of this project. Paths are relative to this file. Every key but [gitops] has the
-# default shown here; delete what you do not change.
+# Settings of this project. Paths are relative to this file. Every key has the default shown
+# here, but for those of gitops and environments; delete what you do not change.
 
 [project]
 name = "{name}"                 # also the MLflow experiment
@@ -361,12 +363,12 @@ namespace = "models"
 replicas = 3
 canary = [5, 25, 50, 100]       # percent of the traffic a new version is given
 canary_minutes = 10             # how long each step is analysed
-alias = "champion"              # registry alias that moves when a pull request is merged
+alias = "champion"              # moves when a pull request is merged; without it none does
 host = "{{model}}.models.example.com"
 gateway = "gateway-system/models"
 metrics_url = "http://vmsingle.monitoring:8428"
 repository = "https://git.example.com/mlops/deploy.git"   # [gitops] as the cluster reaches it
-image = "{image}"
+image = "{image}"  # needed
 allow_pickle = false            # models that run pickled code when they are loaded
 # gates = ["accuracy >= 0.95"]  # stricter here than for registration
 """

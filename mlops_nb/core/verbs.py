@@ -6,36 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from mlops_nb.core.recurring import (
+    DeleteSchedule,
+    PauseSchedule,
+    ResumeSchedule,
+    Schedule,
+    Schedules,
+    UpdateSchedule,
+)
+from mlops_nb.core.request import Request, above_zero, at_least
 from mlops_nb.core.run import Placement, Run, RunSpec, RunState
 from mlops_nb.errors import UserError
 
-
-def _at_least(least: float, **numbers: float | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and number < least:
-            raise UserError(
-                f"{name.replace('_', '-')} is {number:g}", hint=f"give {least:g} or more"
-            )
-
-
-def _above_zero(**numbers: float | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and number <= 0:
-            raise UserError(
-                f"{name.replace('_', '-')} is {number:g}",
-                hint="give more than 0, or leave it out",
-            )
-
-
-def _placement(verb: Train | Sweep) -> Placement:
-    return Placement(
-        on=verb.on,
-        profile=verb.profile,
-        gpu=verb.gpu,
-        cpu=verb.cpu,
-        memory=verb.memory,
-        image=verb.image,
-    )
+__all__ = [
+    "BY_NAME", "Cancel", "Compare", "DeleteSchedule", "Deploy", "Doctor", "Eject", "History",
+    "Init", "Inspect", "Job", "Logs", "Merge", "Models", "PauseSchedule", "Register",
+    "ResumeSchedule", "Retry", "Rollback", "Runs", "Schedule", "Schedules", "Show", "Sweep",
+    "Train", "UpdateSchedule", "Verb",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +43,7 @@ class Doctor:
 
     def __post_init__(self) -> None:
         """Refuse a time in which nothing answers."""
-        _above_zero(timeout=self.timeout)
+        above_zero(timeout=self.timeout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,63 +55,19 @@ class Inspect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Train:
+class Train(Request):
     """Run a notebook; judge, register and propose its model where asked.
 
     Args:
-        notebook: path of the notebook.
-        parameters: values by name; text is read as its parameter's type says.
-        parameter_file: YAML or JSON file with more of them; `parameters` win.
-        data: uri by parameter name.
-        gates: expressions to judge by, besides those of mlops.toml for `register`.
-        register: name to register the model under; empty registers none.
-        deploy: environment to propose the registered model to; empty proposes none.
         wait: True waits for the end, False returns at once, None lets the face decide.
-        timeout: seconds for the whole run.
-        cell_timeout: seconds for any one cell.
-        memory: bytes the kernel may use.
-        retries: how often a run that failed for no fault of the notebook's is started again.
-        kernel: kernelspec name.
         key: idempotency key; the same key gives the same run.
-        on: executor: `local` or `kubeflow`; empty takes the project's.
-        profile: named resources of mlops.toml, for executors that have them.
-        gpu: accelerators instead of the profile's.
-        cpu: CPU request instead of the profile's.
-        image: container image instead of the profile's.
         dry_run: show what would be submitted, submit nothing.
     """
 
-    notebook: str
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    parameter_file: str = ""
-    data: Mapping[str, str] = field(default_factory=dict)
-    gates: tuple[str, ...] = ()
-    register: str = ""
-    deploy: str = ""
     wait: bool | None = None
-    timeout: float | None = None
-    cell_timeout: float | None = None
-    memory: int | None = None
-    retries: int = 0
-    kernel: str = ""
     key: str = ""
-    on: str = ""
-    profile: str = ""
-    gpu: int | None = None
-    cpu: str = ""
-    image: str = ""
     dry_run: bool = False
     verb: Literal["train"] = "train"
-
-    def __post_init__(self) -> None:
-        """Refuse limits under which nothing runs."""
-        _above_zero(timeout=self.timeout, cell_timeout=self.cell_timeout, memory=self.memory)
-        _at_least(0, retries=self.retries, gpu=self.gpu)
-
-    @property
-    def placement(self) -> Placement:
-        """Where it is to go on."""
-        return _placement(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,14 +117,21 @@ class Sweep:
 
     def __post_init__(self) -> None:
         """Refuse numbers that run nothing."""
-        _above_zero(timeout=self.timeout, cell_timeout=self.cell_timeout, memory=self.memory)
-        _at_least(0, random=self.random, gpu=self.gpu)
-        _at_least(1, parallel=self.parallel)
+        above_zero(timeout=self.timeout, cell_timeout=self.cell_timeout, memory=self.memory)
+        at_least(0, random=self.random, gpu=self.gpu)
+        at_least(1, parallel=self.parallel)
 
     @property
     def placement(self) -> Placement:
         """Where it is to go on."""
-        return _placement(self)
+        return Placement(
+            on=self.on,
+            profile=self.profile,
+            gpu=self.gpu,
+            cpu=self.cpu,
+            memory=self.memory,
+            image=self.image,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +145,7 @@ class Runs:
 
     def __post_init__(self) -> None:
         """Refuse a list of nothing."""
-        _at_least(1, limit=self.limit)
+        at_least(1, limit=self.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +245,7 @@ class History:
 
     def __post_init__(self) -> None:
         """Refuse a list of nothing."""
-        _at_least(1, limit=self.limit)
+        at_least(1, limit=self.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,13 +266,40 @@ class Rollback:
     verb: Literal["rollback"] = "rollback"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eject(Request):
+    """Write what a submission consists of, to go on without this tool.
+
+    Args:
+        to: folder to write; empty takes `NOTEBOOK-ejected`, beside the notebook.
+        kubernetes: whether the pipeline is written as Kubernetes manifests, too.
+        model: `NAME`, `NAME/VERSION` or `NAME@ALIAS` whose deployment is written, too.
+        env: environment of that deployment.
+    """
+
+    to: str = ""
+    kubernetes: bool = False
+    model: str = ""
+    env: str = ""
+    verb: Literal["eject"] = "eject"
+
+    def __post_init__(self) -> None:
+        """Refuse limits under which nothing runs, and half a deployment."""
+        Request.__post_init__(self)
+        if bool(self.model) != bool(self.env):
+            raise UserError(
+                "--model and --env go together", hint="e.g. --model credit/3 --env prod"
+            )
+
+
 Verb = (
-    Init | Doctor | Inspect | Train | Sweep | Runs | Show | Logs | Cancel | Retry | Compare
-    | Register | Models | Deploy | Merge | History | Rollback
+    Init | Doctor | Inspect | Train | Sweep | Schedule | UpdateSchedule | PauseSchedule
+    | ResumeSchedule | DeleteSchedule | Schedules | Runs | Show | Logs | Cancel | Retry
+    | Compare | Register | Models | Deploy | Merge | History | Rollback | Eject
 )  # fmt: skip
 
 BY_NAME: Mapping[str, Callable[..., Verb]] = {
-    verb.__name__.lower(): verb for verb in get_args(Verb)
+    str(verb.__dataclass_fields__["verb"].default): verb for verb in get_args(Verb)
 }
 """Every verb's class, by the word that people type."""
 

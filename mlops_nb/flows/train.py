@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mlops_nb.core.events import Note, RunMoved
+from mlops_nb.core.events import RunMoved
 from mlops_nb.core.results import Rendered
 from mlops_nb.core.verbs import Job
 from mlops_nb.preparation import prepare, read_notebook
@@ -62,9 +62,15 @@ def train(
         placement=verb.placement,
     )
     if verb.dry_run:
-        return Rendered(files=executor.render(job, content))
+        files = executor.render(job, content)
+        return Rendered(files={name: _text(file) for name, file in files.items()})
     run = executor.submit(job, content, tell)
-    if run.id != job.id:
-        tell(Note(text=f"key {job.key!r} was used before: this is run {run.id}"))
     tell(RunMoved(run=run.id, state=run.state, time=datetime.now(UTC)))
     return run
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return f"({len(content)} bytes, no text)"

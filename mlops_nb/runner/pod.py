@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_nb import wire
 from mlops_nb.adapters.data import stage
-from mlops_nb.adapters.kubeflow.bundle import foreign_imports, recorded_as, unpack
+from mlops_nb.adapters.kubeflow.bundle import foreign_imports, lineage_of, recorded_as, unpack
 from mlops_nb.core.data import Dataset
 from mlops_nb.core.pipeline import RUN_VARIABLE, shield
 from mlops_nb.core.run import Failure, Run, RunSpec, RunState
+from mlops_nb.core.schedule import run_id
 from mlops_nb.core.settings import Settings
 from mlops_nb.core.verbs import Job
 from mlops_nb.errors import MlopsError, NotFound, UserError
@@ -189,12 +190,17 @@ def prepare(pod: _Pod) -> int:
     job, registry = pod.job, pod.project.registry
     address = pod.address
     if pod.given.run:
-        run = replace(registry.find(pod.given.run), address=address)
+        run = registry.find(pod.given.run)
     else:
         # Nobody submitted it by hand: a schedule did.
+        # Where Kubeflow's own MLflow plugin made a run for this, that one is taken.
         run = replace(
-            job.queued(""), id=f"{job.id}-{address[:6]}", executor="kubeflow", address=address
+            job.queued(""),
+            id=run_id(job.id, address),
+            placement=job.placement,
+            tracking_id=os.environ.get("MLFLOW_RUN_ID", ""),
         )
+    run = replace(run, executor="kubeflow", address=address)
     pod.take_up(registry.begin(run, {"mlops_nb.requested_by": job.requested_by}))
     _fetch_bundle(pod)
     pod.unpack()
@@ -221,6 +227,9 @@ def _fetch_bundle(pod: _Pod) -> None:
     content = registry.file(source, path)
     if content is not None:
         registry.attach(pod.run.tracking_id, path, content)
+    lineage = registry.file(source, lineage_of(pod.given.bundle))
+    if lineage is not None:
+        registry.tag(pod.run.tracking_id, json.loads(lineage))
 
 
 def _check_image(spec: RunSpec, folder: Path) -> None:

@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mlops_nb.core.events import RunMoved, advance, unheard
+from mlops_nb.core.events import RunMoved, advance, known_key, unheard
 from mlops_nb.core.run import Failure, Run, RunState
 from mlops_nb.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from fake_scheduler import FakeScheduler
 
     from mlops_nb.core.events import Event
     from mlops_nb.core.verbs import Job
@@ -28,6 +30,7 @@ class FakeExecutor:
     def __init__(self, script: Callable[[Job, int], Iterator[Event]]) -> None:
         self._script = script
         self.jobs: dict[str, Job] = {}
+        self.schedules: FakeScheduler | None = None
         self._tries: dict[str, int] = {}
         self._runs: dict[str, Run] = {}
         self._events: dict[str, list[Event]] = {}
@@ -39,6 +42,7 @@ class FakeExecutor:
             if job.key and earlier.key == job.key:
                 if replace(earlier, id=job.id, requested_by=job.requested_by) != job:
                     raise Conflict(f"key {job.key!r} belongs to {earlier.id}")
+                tell(known_key(job.key, earlier.id))
                 return self._runs[earlier.id]
         self.jobs[job.id] = job
         self._runs[job.id] = Run(
@@ -58,8 +62,14 @@ class FakeExecutor:
         self._play(job.id)
         return self._runs[job.id]
 
-    def render(self, job: Job, notebook: bytes) -> Mapping[str, str]:
-        return {"job": job.id, "notebook": notebook.decode()}
+    def render(
+        self, job: Job, notebook: bytes, *, kubernetes: bool = False
+    ) -> Mapping[str, bytes]:
+        files = {"pipeline.yaml": job.id.encode(), "bundle-1.tar.gz": notebook}
+        return {**files, "kubernetes.yaml": b"kind: Pipeline"} if kubernetes else files
+
+    def scheduler(self) -> FakeScheduler | None:
+        return self.schedules
 
     def resume(self, run_id: str) -> Run:
         run = self._known(run_id)

@@ -118,7 +118,9 @@ class ExecutorContract:
     def test_one_key_is_one_run(self, executor: Executor, tmp_path: Path) -> None:
         first_job = self.job(tmp_path, "nb-1", key="k")
         first = executor.submit(first_job, GOOD)
-        second = executor.submit(self.job(tmp_path, "nb-2", key="k"), GOOD)
+        told: list[Event] = []
+        second = executor.submit(self.job(tmp_path, "nb-2", key="k"), GOOD, told.append)
+        assert "key 'k' was used before" in getattr(told[0], "text", "")
         assert first.id == second.id == "nb-1"
         other = replace(first_job, id="nb-3", retries=3)
         with pytest.raises(Conflict, match="key 'k' belongs to"):

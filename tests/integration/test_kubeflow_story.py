@@ -37,7 +37,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Ite
     shell = Shell(folder)
     (folder / "rates.py").write_text("def doubled(rate):\n    return 2 * rate\n")
     shell.type("init")
-    with rehearsing(shell, "dev", "kubeflow"):
+    with rehearsing(shell, "dev", "kubeflow", "--gpus", "2"):
         with (folder / "mlops.toml").open("a") as settings:
             settings.write(
                 "\n[profiles.gpu-small]\ngpu = 1\nmemory = '24Gi'\nprice = 1.5\n"
@@ -113,12 +113,25 @@ def test_a_run_is_followed_and_stopped_from_another_shell(shell: Shell) -> None:
     stopped = shell.json("cancel", queued["id"])
     assert stopped["state"] == "cancelled"
     assert "cell 2" in stopped["failure"]["reason"]
+    assert stopped["failure"]["reason"].endswith("freed 1 nvidia.com/gpu")
     rest = list(follower.stdout)
     assert follower.wait(60) == 0
     follower.communicate()
     assert rest[0] == "step 3\n"
-    assert rest[-1].startswith("KeyboardInterrupt")
+    assert any(line.startswith("KeyboardInterrupt") for line in rest)
     assert shell.status(queued["tracking_id"]) == "KILLED"
+
+
+def test_a_run_that_no_node_takes_is_given_up_in_words(shell: Shell) -> None:
+    notebook = write_notebook(shell.folder / "wait.ipynb", *GOOD)
+    with (shell.folder / "mlops.toml").open("a") as settings:
+        settings.write("\n[profiles.huge]\ngpu = 64\nmax_wait = '4s'\n")
+    run = shell.train(notebook, "--on", "kubeflow", "--profile", "huge", code=3)
+    assert run["state"] == "failed"
+    assert run["failure"]["reason"].startswith("train did not begin within 4s")
+    assert f"mlops retry {run['id']}" in run["failure"]["hint"]
+    wait_until(lambda: shell.json("show", run["id"])["state"] == "failed")
+    assert shell.status(run["tracking_id"]) == "FAILED"
 
 
 def test_a_failed_run_is_tried_again_under_its_id(shell: Shell) -> None:

@@ -5,17 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from desk import Desk
+from fake_scheduler import FakeScheduler
 
 import mlops_nb
 from mlops_nb import wire
 from mlops_nb.core import verbs
-from mlops_nb.core.run import Run, RunState
+from mlops_nb.core.run import Run, RunSpec, RunState
+from mlops_nb.core.verbs import Job
 from mlops_nb.errors import UserError
 from mlops_nb.grammar import Help, parse
+from mlops_nb.magics import complete
 from mlops_nb.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
 
 SAME: list[tuple[str, Callable[[], object], verbs.Verb]] = [
     ("init --gitops g.git", lambda: mlops_nb.init(gitops="g.git"), verbs.Init(gitops="g.git")),
@@ -86,6 +97,118 @@ SAME: list[tuple[str, Callable[[], object], verbs.Verb]] = [
             parallel=2,
             best="max:accuracy",
             wait=False,
+        ),
+    ),
+    (
+        (
+            "schedule a.ipynb --cron '0 3 * * 1' --timezone UTC+1 --catchup --latest --name n "
+            "-p lr=0.1 -f p.yaml --data train=s3://b/t.csv --gate 'auc >= champion' "
+            "--register m --deploy prod --timeout 2h --memory 2GiB --retries 1 "
+            "--kernel python3 --on kubeflow --profile small --gpu 1 --cpu 2 --image i"
+        ),
+        lambda: mlops_nb.schedule(
+            "a.ipynb",
+            cron="0 3 * * 1",
+            timezone="UTC+1",
+            catchup=True,
+            latest=True,
+            name="n",
+            lr="0.1",
+            file="p.yaml",
+            data={"train": "s3://b/t.csv"},
+            gate="auc >= champion",
+            register="m",
+            deploy="prod",
+            timeout="2h",
+            memory="2GiB",
+            retries=1,
+            kernel="python3",
+            on="kubeflow",
+            profile="small",
+            gpu=1,
+            cpu="2",
+            image="i",
+        ),
+        verbs.Schedule(
+            notebook="a.ipynb",
+            cron="0 3 * * 1",
+            timezone="UTC+1",
+            catchup=True,
+            latest=True,
+            name="n",
+            parameters={"lr": "0.1"},
+            parameter_file="p.yaml",
+            data={"train": "s3://b/t.csv"},
+            gates=("auc >= champion",),
+            register="m",
+            deploy="prod",
+            timeout=7200,
+            memory=2 * 1024**3,
+            retries=1,
+            kernel="python3",
+            on="kubeflow",
+            profile="small",
+            gpu=1,
+            cpu="2",
+            image="i",
+        ),
+    ),
+    (
+        "schedule update n --cron @daily --pinned --no-catchup -p lr=0.2 --gpu 2",
+        lambda: mlops_nb.update_schedule(
+            "n", cron="@daily", latest=False, catchup=False, lr="0.2", gpu=2
+        ),
+        verbs.UpdateSchedule(
+            name="n",
+            cron="@daily",
+            latest=False,
+            catchup=False,
+            parameters={"lr": "0.2"},
+            gpu=2,
+        ),
+    ),
+    (
+        "schedule pause n",
+        lambda: mlops_nb.pause_schedule("n"),
+        verbs.PauseSchedule(name="n"),
+    ),
+    (
+        "schedule resume n",
+        lambda: mlops_nb.resume_schedule("n"),
+        verbs.ResumeSchedule(name="n"),
+    ),
+    (
+        "schedule delete n",
+        lambda: mlops_nb.delete_schedule("n"),
+        verbs.DeleteSchedule(name="n"),
+    ),
+    ("schedules", mlops_nb.schedules, verbs.Schedules()),
+    (
+        (
+            "eject a.ipynb --to out --kubernetes --model m/3 --env prod -p lr=0.1 "
+            "--gate 'f1 >= 0.5' --register m --profile small"
+        ),
+        lambda: mlops_nb.eject(
+            "a.ipynb",
+            to="out",
+            kubernetes=True,
+            model="m/3",
+            env="prod",
+            lr="0.1",
+            gate="f1 >= 0.5",
+            register="m",
+            profile="small",
+        ),
+        verbs.Eject(
+            notebook="a.ipynb",
+            to="out",
+            kubernetes=True,
+            model="m/3",
+            env="prod",
+            parameters={"lr": "0.1"},
+            gates=("f1 >= 0.5",),
+            register="m",
+            profile="small",
         ),
     ),
     (
@@ -187,6 +310,15 @@ def test_examples_in_help_are_lines_the_grammar_reads() -> None:
         ("train a.ipynb --timeout soon", "soon", "30m"),
         ("train 'a.ipynb", "No closing quotation", "close the quotation mark"),
         ("deploy m", "--to", "--help"),
+        ("schedule a.ipynb", "--cron", "see mlops schedule --help"),
+        ("schedule pause", "NAME", "see mlops schedule pause --help"),
+        (
+            "schedule pause n --cron @daily",
+            "unrecognized: --cron @daily",
+            "schedule pause --help",
+        ),
+        ("schedule a.ipynb --cron @daily --latest --pinned", "not allowed with", "--help"),
+        ("eject a.ipynb --model m/3", "--model and --env go together", "--env prod"),
         ("merge three", "invalid int value: 'three'", "--help"),
     ],
 )
@@ -197,3 +329,26 @@ def test_a_wrong_line_is_an_error_with_the_next_step(
         parse(line)
     assert message in error.value.message
     assert hint in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("schedule p", ["pause"]),
+        ("schedule ", ["delete", "pause", "resume", "update"]),
+        ("schedule pause n", ["nightly"]),
+        ("schedule update nightly --lat", ["--latest"]),
+        ("sched", ["schedule", "schedules"]),
+    ],
+)
+def test_verbs_of_two_words_and_schedules_are_completed(
+    line: str, completed: list[str], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(desk.folder)
+    kept = desk.executor.schedules = FakeScheduler()
+    job = Job(id="nightly", spec=RunSpec(notebook="a.ipynb"), project="")
+    kept.put(verbs.Schedule(notebook="a.ipynb", cron="@daily", name="nightly"), job, b"", "")
+    monkeypatch.setattr(Project, "open", lambda: desk.project)
+    _, found = complete(line)
+    flags = () if "--" in line else ("-", "churn.ipynb")
+    assert [word for word in found if not word.startswith(flags)] == completed

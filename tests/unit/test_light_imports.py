@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 HEAVY = {
-    "anywidget", "boto3", "detect_secrets", "fsspec", "git", "ipywidgets", "jupyter_client",
-    "keyring", "kfp", "kubernetes", "mlflow", "nbformat", "numpy", "pandas", "papermill",
-    "psutil", "pydantic", "requests", "rich", "ruamel", "sklearn",
+    "anywidget", "boto3", "croniter", "detect_secrets", "fsspec", "git", "ipywidgets",
+    "jupyter_client", "keyring", "kfp", "kubernetes", "mlflow", "nbformat", "numpy",
+    "pandas", "papermill", "psutil", "pydantic", "requests", "rich", "ruamel", "sklearn",
 }  # fmt: skip
 
 
@@ -59,9 +59,10 @@ def test_public_names_are_these() -> None:
     import mlops_nb
 
     assert set(mlops_nb.__all__) == {
-        "cancel", "compare", "deploy", "doctor", "history", "init", "inspect",
-        "load_ipython_extension", "log_evaluation", "logs", "merge", "models", "register",
-        "retry", "rollback", "runs", "show", "sweep", "train",
+        "cancel", "compare", "delete_schedule", "deploy", "doctor", "eject", "history", "init",
+        "inspect", "load_ipython_extension", "log_evaluation", "logs", "merge", "models",
+        "pause_schedule", "register", "resume_schedule", "retry", "rollback", "runs",
+        "schedule", "schedules", "show", "sweep", "train", "update_schedule",
     }  # fmt: skip
     for name in mlops_nb.__all__:
         assert callable(getattr(mlops_nb, name))

@@ -104,6 +104,11 @@ def recorded_as(digest: str) -> str:
     return f"mlops_nb/bundle-{digest[:16]}.tar.gz"
 
 
+def lineage_of(digest: str) -> str:
+    """Give the path under which a schedule's record tells where a bundle comes from."""
+    return f"mlops_nb/lineage-{digest[:16]}.json"
+
+
 def foreign_imports(path: Path) -> tuple[str, ...]:
     """Give top-level modules that a notebook and its local modules take from elsewhere."""
     _, foreign = _closure(_imports(_sources(path.read_bytes())), path.parent)

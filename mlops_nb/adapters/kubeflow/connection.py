@@ -12,7 +12,7 @@ from mlops_nb.adapters.kubeflow.transport import PATIENCE, Credentials, Transpor
 from mlops_nb.errors import BackendError, BackendUnavailable, Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -282,13 +282,20 @@ class Connection:
                 self._ask(action, remove, pipeline_id, version.pipeline_version_id)
         self._ask(action, pipelines.pipeline_service_delete_pipeline, pipeline_id)
 
-    def create_recurring(self, recurring: api.V2beta1RecurringRun) -> api.V2beta1RecurringRun:
-        """Start a schedule; the same display name in the same experiment is one schedule."""
+    def create_recurring(
+        self, recurring: api.V2beta1RecurringRun, instead_of: Collection[str] = ()
+    ) -> api.V2beta1RecurringRun:
+        """Start a schedule, one for a name and experiment; those of the ids do not count."""
         name, experiment = recurring.display_name, recurring.experiment_id
         operation = self._recurring.recurring_run_service_create_recurring_run
+        same = self._named(name)
         return self._only_one(
             lambda: self._ask(f"make schedule {name!r}", operation, recurring),
-            lambda: self.recurring_runs(experiment_id=experiment, filter=self._named(name))[0],
+            lambda: [
+                each
+                for each in self.recurring_runs(experiment_id=experiment, filter=same)[0]
+                if each.recurring_run_id not in instead_of
+            ],
             lambda made: self.delete_recurring(made.recurring_run_id),
         )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -16,16 +15,19 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mlops_nb import wire
-from mlops_nb.adapters.kubeflow import pods
 from mlops_nb.adapters.kubeflow.bundle import recorded_as
 from mlops_nb.adapters.kubeflow.connection import Connection
 from mlops_nb.adapters.kubeflow.credentials import credentials
 from mlops_nb.adapters.kubeflow.following import Differ
 from mlops_nb.adapters.kubeflow.hops import walk
-from mlops_nb.adapters.kubeflow.pipeline import compile_plan
-from mlops_nb.adapters.kubeflow.states import StepState, in_words, moment, run_state, steps
-from mlops_nb.adapters.kubeflow.submission import NAME, Submission, prepare
-from mlops_nb.core.events import Note, unheard
+from mlops_nb.adapters.kubeflow.outlook import Outlook
+from mlops_nb.adapters.kubeflow.schedules import KubeflowSchedules
+from mlops_nb.adapters.kubeflow.states import (
+    run_state,
+    steps,
+)
+from mlops_nb.adapters.kubeflow.submission import NAME, prepare
+from mlops_nb.core.events import Note, known_key, unheard
 from mlops_nb.core.profile import advise, cost, override
 from mlops_nb.core.quantity import format_duration
 from mlops_nb.core.run import Failure, Run, RunState
@@ -33,8 +35,6 @@ from mlops_nb.errors import BackendError, Conflict, MlopsError, NotFound, UserEr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    from kfp_server_api import V2beta1Run
 
     from mlops_nb.core.events import Event
     from mlops_nb.core.profile import Profile
@@ -73,12 +73,17 @@ class KubeflowExecutor:
         made = prepare(job, notebook, self._project)
         keys = _keys(job, made.bundle.digest)
         if keys and (earlier := self._earlier(job, keys)):
+            tell(known_key(job.key, earlier.id))
             return earlier
         # Where pods are processes of this machine, their image is nobody's doubt.
         doubts = () if self._settings.kubeflow.shares_machine else made.plan.warnings
         for text in (*doubts, self._price(made.profile, job.spec.notebook)):
             if text:
                 tell(Note(text=text))
+        # Whoever may not run anything there is told before anything is written anywhere.
+        experiment = self._kubeflow.experiment_id(
+            self._settings.kubeflow.experiment or self._settings.name
+        )
         code = self._project.code(job.spec.notebook)
         bundle = made.bundle
         run = replace(job.queued(""), executor=NAME, placement=made.placement)
@@ -97,17 +102,30 @@ class KubeflowExecutor:
         if job.children:
             self._registry.finish(replace(run, cells=len(job.children)), {})
         try:
-            address = self._create(run, made)
+            created = self._kubeflow.create_run(
+                run.id,
+                made.document(),
+                {"run_id": run.id, "bundle_run": run.tracking_id},
+                experiment_id=experiment,
+                service_account=made.plan.service_account,
+            )
         except MlopsError as error:
             self._registry.finish(_failed(run, error), {})
             raise
+        address = str(created.run_id)
         self._registry.tag(run.tracking_id, {"mlops_nb.address": address})
         return replace(run, address=address, state=RunState.QUEUED)
 
-    def render(self, job: Job, notebook: bytes) -> Mapping[str, str]:
+    def render(
+        self, job: Job, notebook: bytes, *, kubernetes: bool = False
+    ) -> Mapping[str, bytes]:
         """Give the files that a submission would consist of, by name; submit nothing."""
-        made = prepare(job, notebook, self._project)
-        return {"pipeline.yaml": compile_plan(made.plan)}
+        namespace = self._settings.kubeflow.namespace if kubernetes else None
+        return prepare(job, notebook, self._project).files(manifests_for=namespace)
+
+    def scheduler(self) -> KubeflowSchedules:
+        """Give what starts runs at set times: recurring runs."""
+        return KubeflowSchedules(self._project, self._kubeflow)
 
     def _earlier(self, job: Job, keys: Mapping[str, str]) -> Run | None:
         run = self._registry.tagged(_KEY, keys[_KEY])
@@ -119,7 +137,7 @@ class KubeflowExecutor:
                 "was asked for in other words",
                 hint=f"give another --key, or look at that run: mlops show {run.id}",
             )
-        return self._merged(run)
+        return self._outlook.now(run)
 
     def _price(self, profile: Profile, notebook: str) -> str:
         """Say what a run will cost, as far as its last runs tell."""
@@ -136,17 +154,6 @@ class KubeflowExecutor:
         took = format_duration(usual)
         return f"about {cost(profile, usual):.2g}: its last runs took {took}, {rate}"
 
-    def _create(self, run: Run, made: Submission) -> str:
-        experiment = self._settings.kubeflow.experiment or self._settings.name
-        created = self._kubeflow.create_run(
-            run.id,
-            made.document(),
-            {"run_id": run.id, "bundle_run": run.tracking_id},
-            experiment_id=self._kubeflow.experiment_id(experiment),
-            service_account=made.plan.service_account,
-        )
-        return str(created.run_id)
-
     @cached_property
     def _kubeflow(self) -> Connection:
         kubeflow = self._settings.kubeflow
@@ -157,6 +164,10 @@ class KubeflowExecutor:
             ca=kubeflow.ca,
             verify=kubeflow.verify,
         )
+
+    @cached_property
+    def _outlook(self) -> Outlook:
+        return Outlook(self._registry, lambda: self._kubeflow, self._settings)
 
     def resume(self, run_id: str) -> Run:
         """Have Kubeflow do the failed steps again."""
@@ -208,12 +219,12 @@ class KubeflowExecutor:
             return None
         if recorded.id != run_id or recorded.executor != NAME:
             return None
-        return self._merged(recorded)
+        return self._outlook.now(recorded)
 
     def runs(self) -> Sequence[Run]:
         """Give the runs that are recorded as going on, as they are now."""
         going = self._registry.runs(limit=20, state=RunState.RUNNING)
-        return [self._merged(run) for run in going if run.executor == NAME]
+        return [self._outlook.now(run) for run in going if run.executor == NAME]
 
     def children(self, run_id: str) -> Sequence[Run]:
         """Give a sweep's children in their order."""
@@ -264,7 +275,19 @@ class KubeflowExecutor:
                     hint=f"look at its pods: kubectl get pods -l pipeline/runid={run.address}",
                 )
             time.sleep(_POLL_SECONDS)
-        return self._known(run_id)
+        return self._freed(self._known(run_id))
+
+    def _freed(self, run: Run) -> Run:
+        """Record with a run that was stopped what it no longer holds."""
+        gpus = run.placement.gpu
+        if not gpus or run.failure is None:
+            return run
+        profile = self._settings.profiles.get(run.placement.profile)
+        kind = profile.gpu_resource if profile else "GPU"
+        reason = f"{run.failure.reason}; freed {gpus} {kind}"
+        freed = replace(run, failure=replace(run.failure, reason=reason))
+        self._registry.finish(freed, {})
+        return freed
 
     def check(self, _kernel: str) -> str:
         """Go the way to Kubeflow hop by hop.
@@ -279,97 +302,6 @@ class KubeflowExecutor:
         if run is None:
             raise NotFound(f"Kubeflow has no run {run_id!r}", hint="see `mlops runs`")
         return run
-
-    def _merged(self, recorded: Run) -> Run:
-        """Give a recorded run in the state that Kubeflow tells; record how it ended."""
-        if not recorded.address:
-            return recorded
-        try:
-            found = self._kubeflow.run(recorded.address)
-        except NotFound:
-            if recorded.state.is_final:
-                return recorded
-            return self._ended(recorded, RunState.FAILED, "it was deleted in Kubeflow")
-        state = run_state(found)
-        # A cached run has no time of its own in the tracking server.
-        recorded = replace(recorded, started=moment(found.created_at) or recorded.started)
-        children = _children(found)
-        if children:
-            done = sum(state.is_final for state in children.values())
-            recorded = replace(recorded, cells_done=done)
-        if not state.is_final:
-            now = replace(recorded, state=state, ended=None, failure=None)
-            return self._with_cached(replace(now, doing=self._doing(found)), found)
-        if state is not recorded.state:
-            recorded = self._ended(recorded, state, self._why(found))
-        if children and recorded.failure is not None:
-            again = f"run what failed again: mlops retry {recorded.id}"
-            recorded = replace(recorded, failure=replace(recorded.failure, hint=again))
-        ended = replace(recorded, ended=moment(found.finished_at) or recorded.ended)
-        return self._with_cached(ended, found)
-
-    def _with_cached(self, recorded: Run, found: V2beta1Run) -> Run:
-        """Give a run whose notebook was not run again with what came of the earlier one."""
-        if recorded.cells_done:
-            return recorded
-        if not any(s.name == "train" and s.state is StepState.CACHED for s in steps(found)):
-            return recorded
-        twin = self._registry.twin(recorded.tracking_id)
-        if twin is None:
-            return recorded
-        if not recorded.cached_from:
-            self._registry.tag(recorded.tracking_id, {"mlops_nb.cached_from": twin.id})
-        return replace(
-            recorded,
-            cached_from=twin.id,
-            metrics=twin.metrics,
-            cells=twin.cells,
-            cells_done=twin.cells_done,
-            peak_memory=twin.peak_memory,
-        )
-
-    def _ended(self, recorded: Run, state: RunState, why: str) -> Run:
-        failure = recorded.failure
-        if state is RunState.CANCELLED:
-            failure = Failure(reason=f"cancelled{_at(recorded)}; its pods are gone")
-        elif state is RunState.FAILED and failure is None:
-            failure = Failure(
-                reason=why, hint=f"look at it: mlops logs {recorded.id}", error="RunFailed"
-            )
-        ended = replace(recorded, state=state, failure=failure, ended=datetime.now(UTC))
-        return self._registry.finish(ended, {})
-
-    def _doing(self, found: V2beta1Run) -> str:
-        if peculiar := in_words(found):
-            return peculiar
-        current = next((step for step in steps(found) if not step.state.is_final), None)
-        if current is None:
-            return ""
-        trouble = pods.trouble(self._settings.kubeflow, str(found.run_id))
-        return f"{current.name}: {trouble}" if trouble else current.name
-
-    def _why(self, found: V2beta1Run) -> str:
-        if children := _children(found):
-            failures = sum(state is StepState.FAILED for state in children.values())
-            return f"{failures} of {len(children)} children failed"
-        failed = [step for step in steps(found) if step.state is StepState.FAILED]
-        trouble = pods.trouble(self._settings.kubeflow, str(found.run_id))
-        where = f"step {failed[-1].name} failed" if failed else "the pipeline failed"
-        said = trouble or next((step.error for step in failed if step.error), "")
-        return f"{where}: {said}" if said else where
-
-
-def _children(found: V2beta1Run) -> Mapping[int, StepState]:
-    """Give where each child of a sweep stands; nothing of a run that is none."""
-    return {
-        step.iteration: step.state
-        for step in steps(found)
-        if step.name == "train" and step.iteration is not None
-    }
-
-
-def _at(run: Run) -> str:
-    return f" at cell {run.cells_done + 1} of {run.cells}" if run.cells else ""
 
 
 def _keys(job: Job, bundle: str) -> Mapping[str, str]:

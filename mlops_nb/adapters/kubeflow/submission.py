@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from mlops_nb import wire
-from mlops_nb.adapters.kubeflow.bundle import Bundle, pack
-from mlops_nb.adapters.kubeflow.pipeline import compile_plan
+from mlops_nb.adapters.kubeflow.bundle import Bundle, pack, recorded_as
+from mlops_nb.adapters.kubeflow.pipeline import compile_plan, manifests
 from mlops_nb.core.pipeline import Plan, plan
 from mlops_nb.core.profile import Profile, override
 from mlops_nb.core.run import Placement
@@ -59,6 +59,16 @@ class Submission:
 
         spec, *platform = YAML(typ="safe", pure=True).load_all(compile_plan(self.plan))
         return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+
+    def files(self, *, manifests_for: str | None = None) -> Mapping[str, bytes]:
+        """Give what is submitted as files, with manifests for a namespace if one is given."""
+        files = {
+            "pipeline.yaml": compile_plan(self.plan).encode(),
+            PurePath(recorded_as(self.bundle.digest)).name: self.bundle.content,
+        }
+        if manifests_for is not None:
+            files["kubernetes.yaml"] = manifests(self.plan, manifests_for).encode()
+        return files
 
 
 def prepare(job: Job, notebook: bytes, project: Surroundings) -> Submission:

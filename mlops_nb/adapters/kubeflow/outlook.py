@@ -1,0 +1,190 @@
+"""A run as the tracking server and Kubeflow tell it together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from mlops_nb.adapters.kubeflow import pods
+from mlops_nb.adapters.kubeflow.states import (
+    Step,
+    StepState,
+    in_words,
+    moment,
+    run_state,
+    steps,
+)
+from mlops_nb.core.quantity import format_duration
+from mlops_nb.core.run import Failure, Run, RunState
+from mlops_nb.errors import BackendError, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from kfp_server_api import V2beta1Run
+
+    from mlops_nb.adapters.kubeflow.connection import Connection
+    from mlops_nb.core.settings import Settings
+    from mlops_nb.ports import Registry
+
+
+_WAIT = "wait"
+
+
+class Outlook:
+    """Sees how runs stand, and records how they ended.
+
+    Args:
+        registry: what the runs did.
+        kubeflow: gives the way to the server, which tells whether they go on.
+        settings: the project's.
+    """
+
+    def __init__(
+        self, registry: Registry, kubeflow: Callable[[], Connection], settings: Settings
+    ) -> None:
+        self._registry = registry
+        self._kubeflow = kubeflow
+        self._settings = settings
+
+    def now(self, recorded: Run) -> Run:
+        """Give a recorded run in the state that Kubeflow tells; record how it ended."""
+        if not recorded.address:
+            return recorded
+        try:
+            found = self._kubeflow().run(recorded.address)
+        except NotFound:
+            if recorded.state.is_final:
+                return recorded
+            return self._ended(recorded, RunState.FAILED, "it was deleted in Kubeflow")
+        state = run_state(found)
+        # A cached run has no time of its own in the tracking server.
+        recorded = replace(recorded, started=moment(found.created_at) or recorded.started)
+        children = _children(found)
+        if children:
+            done = sum(state.is_final for state in children.values())
+            recorded = replace(recorded, cells_done=done)
+        if not state.is_final:
+            if waited := self._waited_too_long(recorded, found):
+                return waited
+            now = replace(recorded, state=state, ended=None, failure=None)
+            return self._with_cached(replace(now, doing=self._doing(found)), found)
+        if state is not recorded.state and not _gave_up(recorded):
+            recorded = self._ended(recorded, state, self._why(found))
+        if children and recorded.failure is not None:
+            again = f"run what failed again: mlops retry {recorded.id}"
+            recorded = replace(recorded, failure=replace(recorded.failure, hint=again))
+        ended = replace(recorded, ended=moment(found.finished_at) or recorded.ended)
+        return self._with_cached(ended, found)
+
+    def _waited_too_long(self, recorded: Run, found: V2beta1Run) -> Run | None:
+        """Stop a run whose pod did not begin in the time its profile allows; else None.
+
+        Kubeflow itself lets a pod wait for ever; so who looks ends it.
+        """
+        profile = self._settings.profiles.get(recorded.placement.profile)
+        step = next((step for step in steps(found) if not step.state.is_final), None)
+        if profile is None or not profile.max_wait or step is None or step.started is None:
+            return None
+        waited = (datetime.now(UTC) - step.started).total_seconds()
+        if step.state is not StepState.QUEUED or waited <= profile.max_wait:
+            return None
+        trouble = pods.trouble(self._settings.kubeflow, str(found.run_id))
+        self._kubeflow().terminate(recorded.address)
+        failure = Failure(
+            reason=f"{step.name} did not begin within {format_duration(profile.max_wait)}"
+            + (f": {trouble}" if trouble else ""),
+            hint=f"try it later: mlops retry {recorded.id}; or raise max_wait in "
+            f"[profiles.{profile.name}]",
+            step=_WAIT,
+        )
+        ended = datetime.now(UTC)
+        failed = replace(recorded, state=RunState.FAILED, failure=failure, ended=ended)
+        return self._registry.finish(failed, {})
+
+    def _with_cached(self, recorded: Run, found: V2beta1Run) -> Run:
+        """Give a run whose notebook was not run again with what came of the earlier one."""
+        if recorded.cells_done:
+            return recorded
+        if not any(s.name == "train" and s.state is StepState.CACHED for s in steps(found)):
+            return recorded
+        twin = self._registry.twin(recorded.tracking_id)
+        if twin is None:
+            return recorded
+        if not recorded.cached_from:
+            self._registry.tag(recorded.tracking_id, {"mlops_nb.cached_from": twin.id})
+        return replace(
+            recorded,
+            cached_from=twin.id,
+            metrics=twin.metrics,
+            cells=twin.cells,
+            cells_done=twin.cells_done,
+            peak_memory=twin.peak_memory,
+        )
+
+    def _ended(self, recorded: Run, state: RunState, why: str) -> Run:
+        failure = recorded.failure
+        if state is RunState.CANCELLED:
+            failure = Failure(reason=f"cancelled{_at(recorded)}; its pods are gone")
+        elif state is RunState.FAILED and failure is None:
+            failure = Failure(
+                reason=why, hint=f"look at it: mlops logs {recorded.id}", error="RunFailed"
+            )
+        ended = replace(recorded, state=state, failure=failure, ended=datetime.now(UTC))
+        return self._registry.finish(ended, {})
+
+    def _doing(self, found: V2beta1Run) -> str:
+        if peculiar := in_words(found):
+            return peculiar
+        current = next((step for step in steps(found) if not step.state.is_final), None)
+        if current is None:
+            return ""
+        trouble = pods.trouble(self._settings.kubeflow, str(found.run_id))
+        return f"{current.name}: {trouble}" if trouble else current.name
+
+    def _last_word(self, found: V2beta1Run, failed: Sequence[Step]) -> str:
+        """Give what a failed step printed last of why, where its pod's log can be read."""
+        for step in failed:
+            try:
+                log = self._kubeflow().node_log(str(found.run_id), step.pod) if step.pod else ""
+            except (NotFound, BackendError):
+                continue
+            if said := _last_word_of(log, step.name):
+                return said
+        return ""
+
+    def _why(self, found: V2beta1Run) -> str:
+        if children := _children(found):
+            failures = sum(state is StepState.FAILED for state in children.values())
+            return f"{failures} of {len(children)} children failed"
+        failed = [step for step in steps(found) if step.state is StepState.FAILED]
+        trouble = pods.trouble(self._settings.kubeflow, str(found.run_id))
+        where = f"step {failed[-1].name} failed" if failed else "the pipeline failed"
+        said = trouble or next((step.error for step in failed if step.error), "")
+        said = said or self._last_word(found, failed)
+        return f"{where}: {said}" if said else where
+
+
+def _gave_up(run: Run) -> bool:
+    return run.failure is not None and run.failure.step == _WAIT
+
+
+def _at(run: Run) -> str:
+    return f" at cell {run.cells_done + 1} of {run.cells}" if run.cells else ""
+
+
+def _last_word_of(log: str, step: str) -> str:
+    """Give what a step said of its own failure; empty if it said nothing."""
+    mark = f"{step} failed: "
+    said = [line for line in log.splitlines() if line.startswith(mark)]
+    return said[-1].removeprefix(mark) if said else ""
+
+
+def _children(found: V2beta1Run) -> Mapping[int, StepState]:
+    """Give where each child of a sweep stands; nothing of a run that is none."""
+    return {
+        step.iteration: step.state
+        for step in steps(found)
+        if step.name == "train" and step.iteration is not None
+    }
