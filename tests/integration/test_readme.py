@@ -84,7 +84,7 @@ def test_the_section_on_kubeflow_works_as_printed(tmp_path: Path, migrated_store
     shutil.copy(ROOT / "examples" / "credit.ipynb", tmp_path)
     shell = Shell(tmp_path)
     blocks = FENCE.findall(section("On Kubeflow"))
-    (lines,) = [code.splitlines() for kind, code in blocks if kind == "sh"]
+    lines = [line for kind, code in blocks if kind == "sh" for line in code.splitlines()]
     said = ""
     with ExitStack() as stack:
         for line in lines:
