@@ -21,6 +21,7 @@ from mlops_nb.errors import Conflict, NotANotebook, NotFound, PlainSecret, UserE
 if TYPE_CHECKING:
     from mlops_nb.core.results import Ejected
     from mlops_nb.core.verbs import Verb
+    from mlops_nb.project import Project
 
 KUBEFLOW = '[kubeflow]\nurl = "https://kubeflow.example.com"\ntracking_uri = "https://mlflow"\n'
 
@@ -243,7 +244,7 @@ def test_the_deployment_of_a_version_is_written_as_deploy_would_propose_it(
 ) -> None:
     asked: list[verbs.Deploy] = []
 
-    def propose(verb: verbs.Deploy, _tell: object) -> Deployment:
+    def propose(_project: Project, verb: verbs.Deploy, _tell: object) -> Deployment:
         asked.append(verb)
         version = ModelVersion(name="churn", version=3, source="s3://models/3")
         files = {
@@ -254,7 +255,7 @@ def test_the_deployment_of_a_version_is_written_as_deploy_would_propose_it(
             version=version, environment=Environment(name="prod"), previous=2, files=files
         )
 
-    monkeypatch.setattr(desk.project, "_deploy", propose)
+    monkeypatch.setattr("mlops_nb.dispatch._deploy", propose)
     ejected = eject(desk, model="churn/3", env="prod")
     assert asked == [verbs.Deploy(model="churn/3", to="prod", dry_run=True)]
     path = "deployment/models/churn/overlays/prod/model.lock.yaml"

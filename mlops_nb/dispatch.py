@@ -1,0 +1,385 @@
+"""One verb, one flow: gives each flow what it asks of the project."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sys
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+from mlops_nb.core import verbs
+from mlops_nb.core.events import Note
+from mlops_nb.core.model import ModelRef
+from mlops_nb.core.results import DeploymentHistory, Rendered
+from mlops_nb.core.run import Run, RunState
+from mlops_nb.core.settings import FILE_NAME
+from mlops_nb.loading import adapter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from mlops_nb.core.data import DataSource
+    from mlops_nb.core.delivery import Deployment, Merged
+    from mlops_nb.core.gate import Verdict
+    from mlops_nb.core.model import ModelVersion
+    from mlops_nb.core.results import Ejected, SweepResult
+    from mlops_nb.flows.schedule import Desk
+    from mlops_nb.ports import Listener
+    from mlops_nb.project import Project
+
+
+def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901, PLR0911, PLR0912  # one arm a verb
+    """Do a verb in a project; give what `mlops_nb.core.results.DOCUMENTS` says of it.
+
+    Raises:
+        MlopsError: of the class that tells what is wrong.
+    """
+    match verb:
+        case verbs.Init():
+            return _init(project, verb)
+        case verbs.Doctor():
+            return _doctor(project, verb)
+        case verbs.Inspect():
+            from mlops_nb.preparation import read_notebook
+
+            return read_notebook(verb.notebook)[0]
+        case verbs.Train():
+            return _train(project, verb, tell)
+        case verbs.Sweep():
+            return _sweep(project, verb, tell)
+        case verbs.Schedule():
+            from mlops_nb.flows.schedule import schedule
+
+            if verb.deploy and verb.register:
+                project.forge  # noqa: B018
+            return schedule(verb, desk=_desk(project), tell=tell)
+        case verbs.UpdateSchedule():
+            from mlops_nb.flows.schedule import update_schedule
+
+            return update_schedule(verb, desk=_desk(project))
+        case verbs.PauseSchedule() | verbs.ResumeSchedule():
+            from mlops_nb.flows.schedule import switch_schedule
+
+            active = isinstance(verb, verbs.ResumeSchedule)
+            return switch_schedule(verb.name, active=active, desk=_desk(project), tell=tell)
+        case verbs.DeleteSchedule():
+            from mlops_nb.flows.schedule import delete_schedule
+
+            return delete_schedule(verb.name, desk=_desk(project))
+        case verbs.Schedules():
+            from mlops_nb.flows.schedule import schedules
+
+            return schedules(desk=_desk(project))
+        case verbs.Runs():
+            from mlops_nb.flows.runs import runs
+
+            return runs(verb, executor=project.executor, registry=project.registry, tell=tell)
+        case verbs.Show():
+            from mlops_nb.flows.runs import show
+
+            return show(verb.run, executor=project.executor, registry=project.registry)
+        case verbs.Logs():
+            from mlops_nb.flows.runs import logs
+
+            return logs(verb, executor=project.executor, registry=project.registry)
+        case verbs.Cancel():
+            run = _find(project, verb.run)
+            if run.state.is_final:
+                tell(Note(text=f"{run.id} had ended already"))
+            return project.executor.cancel(run.id)
+        case verbs.Retry():
+            return _retry(project, verb, tell)
+        case verbs.Compare():
+            from mlops_nb.flows.runs import compare
+
+            return compare(verb, executor=project.executor, registry=project.registry)
+        case verbs.Register():
+            return project.register(_find(project, verb.run), verb.name, verb.gates)
+        case verbs.Models():
+            from mlops_nb.flows.models import models
+
+            return models(verb, registry=project.registry)
+        case verbs.Deploy():
+            return _deploy(project, verb, tell)
+        case verbs.Merge():
+            return _merge(project, verb)
+        case verbs.History():
+            return _history(project, verb)
+        case verbs.Rollback():
+            return _rollback(project, verb)
+        case verbs.Eject():
+            return _eject(project, verb, tell)
+        case _:
+            assert_never(verb)
+
+
+def _init(project: Project, verb: verbs.Init) -> Any:
+    from mlops_nb.flows.init import init
+
+    forge = adapter("forge", "local")
+    project.make_state_folder()
+    return init(
+        verb,
+        folder=project.folder,
+        name=project.settings.name,
+        create_repository=forge.create,
+    )
+
+
+def _doctor(project: Project, verb: verbs.Doctor) -> Any:
+    from mlops_nb.flows.doctor import doctor
+
+    def git_ops() -> str:
+        forge = project.forge
+        forge.pull_requests()
+        return f"{project.folder / project.settings.repository} can be read"
+
+    parts: dict[str, Callable[[], str]] = {}
+    if project.settings.kubeflow.url:
+        parts["kubeflow"] = lambda: adapter("executor", "kubeflow").open(project).check("")
+    return doctor(
+        {
+            "settings": lambda: (
+                f"{project.folder / FILE_NAME}"
+                if project.is_initialized
+                else f"no {FILE_NAME} in {project.folder}: defaults are used"
+            ),
+            "kernel": lambda: project.executor.check(project.settings.kernel or "python3"),
+            "tracking": project.registry.check,
+            "gitops": git_ops,
+            **parts,
+        },
+        timeout=verb.timeout,
+    )
+
+
+def _train(project: Project, verb: verbs.Train, tell: Listener) -> Run | Rendered:
+    from mlops_nb.flows.train import train
+    from mlops_nb.preparation import read_parameter_file
+    from mlops_nb.redaction import find_credential
+
+    if verb.deploy and verb.register:
+        # What is missing for the last step is said before the first.
+        project.forge  # noqa: B018
+    where = _unchosen_place(project)
+    run_id = _new_id(verb.notebook, verb.key)
+    try:
+        run = train(
+            verb,
+            run_id=run_id,
+            executor=project.executor,
+            settings=project.settings,
+            file_parameters=read_parameter_file(verb.parameter_file)
+            if verb.parameter_file
+            else {},
+            find_credential=find_credential,
+            look_up=project.secret,
+            locate=partial(_locate, project),
+            project=str(project.folder),
+            requested_by=project.person,
+            tell=tell,
+        )
+        if isinstance(run, Rendered):
+            return run
+        if where:
+            tell(Note(text=where))
+        if not verb.wait:
+            return run
+        return _watch(project, run, tell)
+    except KeyboardInterrupt as interrupt:
+        return _cancel_unseen(project, run_id, interrupt)
+
+
+def _sweep(project: Project, verb: verbs.Sweep, tell: Listener) -> Any:
+    from mlops_nb.flows.runs import show
+    from mlops_nb.flows.sweep import sweep
+    from mlops_nb.redaction import find_credential
+
+    where = _unchosen_place(project)
+    run_id = _new_id(verb.notebook)
+    try:
+        run = sweep(
+            verb,
+            run_id=run_id,
+            executor=project.executor,
+            settings=project.settings,
+            find_credential=find_credential,
+            look_up=project.secret,
+            locate=partial(_locate, project),
+            project=str(project.folder),
+            requested_by=project.person,
+            tell=tell,
+        )
+        if where:
+            tell(Note(text=where))
+        if not verb.wait:
+            return run
+        _watch(project, run, tell)
+    except KeyboardInterrupt as interrupt:
+        _cancel_unseen(project, run_id, interrupt)
+    return show(run_id, executor=project.executor, registry=project.registry)
+
+
+def _unchosen_place(project: Project) -> str:
+    """Say where runs will be kept, if it is the first time and nobody chose the place."""
+    if project.is_initialized or project.state_folder.exists():
+        return ""
+    return (
+        f"there is no {FILE_NAME} in {project.folder} or above: runs are kept in "
+        f"{project.state_folder}; `mlops init` makes the folder a project"
+    )
+
+
+def _locate(project: Project, source: DataSource) -> DataSource:
+    from mlops_nb.adapters.data import locate
+
+    return locate(source, Path.cwd(), project.folder)
+
+
+def _cancel_unseen(project: Project, run_id: str, interrupt: KeyboardInterrupt) -> Run:
+    """Cancel a run that was interrupted before anybody stayed with it."""
+    if project.executor.run(run_id) is None:
+        raise interrupt
+    return project.executor.cancel(run_id)
+
+
+def _retry(project: Project, verb: verbs.Retry, tell: Listener) -> Run | SweepResult:
+    from mlops_nb.flows.retry import retry
+    from mlops_nb.flows.runs import show
+
+    run = retry(_find(project, verb.run), executor=project.executor, tell=tell)
+    if not verb.wait:
+        return run
+    _watch(project, run, tell)
+    return show(run.id, executor=project.executor, registry=project.registry)
+
+
+def _watch(project: Project, run: Run, tell: Listener) -> Run:
+    from mlops_nb.flows.watch import watch
+
+    return watch(run.id, executor=project.executor, tell=tell)
+
+
+def _find(project: Project, ref: str) -> Run:
+    from mlops_nb.flows.runs import find
+
+    return find(ref, executor=project.executor, registry=project.registry)
+
+
+def _judge_version(project: Project, version: ModelVersion, gates: Sequence[str]) -> Verdict:
+    run = Run(
+        id=version.run,
+        notebook="",
+        state=RunState.SUCCEEDED,
+        tracking_id=version.tracking_id,
+    )
+    return project.judge(run, gates, version.name)
+
+
+def _deploy(project: Project, verb: verbs.Deploy, tell: Listener) -> Deployment:
+    from mlops_nb.flows.deploy import deploy
+
+    environment = project.settings.environment(verb.to)
+    model = ModelRef.parse(verb.model).name
+    return deploy(
+        verb,
+        registry=project.registry,
+        forge=project.forge,
+        environment=environment,
+        gates=project.settings.gates.get(model, ()),
+        judge=partial(_judge_version, project),
+        tracking_uri=project.tracking_uri,
+        requested_by=project.person,
+        tool=project.tool,
+        now=datetime.now(UTC),
+        tell=tell,
+    )
+
+
+def _merge(project: Project, verb: verbs.Merge) -> Merged:
+    from mlops_nb.flows.merge import merge
+
+    return merge(
+        verb,
+        forge=project.forge,
+        registry=project.registry,
+        environments=project.settings.environments,
+    )
+
+
+def _history(project: Project, verb: verbs.History) -> DeploymentHistory:
+    from mlops_nb.flows.history import history
+
+    return DeploymentHistory(deployments=tuple(history(verb, forge=project.forge)))
+
+
+def _rollback(project: Project, verb: verbs.Rollback) -> Deployment:
+    from mlops_nb.flows.rollback import rollback
+
+    return rollback(
+        verb,
+        forge=project.forge,
+        environment=project.settings.environment(verb.env),
+        requested_by=project.person,
+        tool=project.tool,
+    )
+
+
+def _desk(project: Project) -> Desk:
+    from mlops_nb.adapters.crontab import upcoming
+    from mlops_nb.flows.schedule import Desk
+    from mlops_nb.preparation import read_parameter_file
+    from mlops_nb.redaction import find_credential
+
+    return Desk(
+        executor=project.executor,
+        settings=project.settings,
+        read_parameters=read_parameter_file,
+        find_credential=find_credential,
+        look_up=project.secret,
+        locate=partial(_locate, project),
+        upcoming=upcoming,
+        folder=project.folder,
+        requested_by=project.person,
+        program=str(Path(sys.executable).with_name("mlops")),
+        now=datetime.now(UTC),
+    )
+
+
+def _eject(project: Project, verb: verbs.Eject, tell: Listener) -> Ejected:
+    from mlops_nb.flows.eject import eject
+    from mlops_nb.preparation import read_parameter_file
+    from mlops_nb.redaction import find_credential
+
+    deployment = None
+    if verb.model:
+        wanted = verbs.Deploy(model=verb.model, to=verb.env, dry_run=True)
+        deployment = _deploy(project, wanted, tell)
+    return eject(
+        verb,
+        executor=project.executor,
+        settings=project.settings,
+        file_parameters=read_parameter_file(verb.parameter_file) if verb.parameter_file else {},
+        find_credential=find_credential,
+        look_up=project.secret,
+        locate=partial(_locate, project),
+        project=str(project.folder),
+        requested_by=project.person,
+        tracking_uri=project.tracking_uri,
+        deployment=deployment,
+    )
+
+
+def _new_id(notebook: str, key: str = "") -> str:
+    """Give an id that people can read, type and tell apart: `churn-3fa9c1`.
+
+    The same key gives the same one, wherever it is asked for.
+    """
+    from mlops_nb.preparation import slug
+
+    mark = hashlib.sha256(key.encode()).hexdigest()[:10] if key else secrets.token_hex(3)
+    return f"{slug(Path(notebook).stem) or 'run'}-{mark}"

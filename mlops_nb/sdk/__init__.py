@@ -1,0 +1,67 @@
+"""The Python face: the grammar's words as keywords.
+
+Errors are raised, of the classes in `mlops_nb.errors`. Functions that start runs wait for them,
+unless they are called in a live notebook or told otherwise by `wait`.
+"""
+
+from mlops_nb.sdk.delivering import (
+    deploy,
+    history,
+    merge,
+    models,
+    register,
+    rollback,
+)
+from mlops_nb.sdk.looking import (
+    compare,
+    doctor,
+    init,
+    inspect,
+    log_evaluation,
+    logs,
+    runs,
+    show,
+)
+from mlops_nb.sdk.running import (
+    cancel,
+    retry,
+    sweep,
+    train,
+)
+from mlops_nb.sdk.scheduling import (
+    delete_schedule,
+    eject,
+    pause_schedule,
+    resume_schedule,
+    schedule,
+    schedules,
+    update_schedule,
+)
+
+__all__ = [
+    "cancel",
+    "compare",
+    "delete_schedule",
+    "deploy",
+    "doctor",
+    "eject",
+    "history",
+    "init",
+    "inspect",
+    "log_evaluation",
+    "logs",
+    "merge",
+    "models",
+    "pause_schedule",
+    "register",
+    "resume_schedule",
+    "retry",
+    "rollback",
+    "runs",
+    "schedule",
+    "schedules",
+    "show",
+    "sweep",
+    "train",
+    "update_schedule",
+]

@@ -1,0 +1,63 @@
+"""Bring models to environments, from a program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlops_nb.core import verbs
+from mlops_nb.sdk.asking import Texts, ask, many
+
+if TYPE_CHECKING:
+    from mlops_nb.core.delivery import Deployment, Merged
+    from mlops_nb.core.model import ModelVersion
+    from mlops_nb.core.results import (
+        DeploymentHistory,
+        ModelList,
+    )
+
+
+def register(run: str, name: str, *, gate: Texts = ()) -> ModelVersion:
+    """Register a run's model.
+
+    Raises:
+        GateFailed: if a gate does not pass; nothing is registered.
+    """
+    result: ModelVersion = ask(verbs.Register(run=run, name=name, gates=many(gate)))
+    return result
+
+
+def models(name: str = "") -> ModelList:
+    """List versions of a model, or of all."""
+    result: ModelList = ask(verbs.Models(name=name))
+    return result
+
+
+def deploy(model: str, to: str, *, canary: str = "", dry_run: bool = False) -> Deployment:
+    """Propose a model version to an environment, as a pull request.
+
+    Raises:
+        GateFailed: if a gate of the environment does not pass; nothing is written.
+    """
+    verb = verbs.Deploy(model=model, to=to, canary=canary, dry_run=dry_run)
+    result: Deployment = ask(verb)
+    return result
+
+
+def merge(number: int) -> Merged:
+    """Merge a pull request of the local GitOps repository."""
+    result: Merged = ask(verbs.Merge(number=number))
+    return result
+
+
+def history(model: str = "", *, env: str = "", limit: int = 50) -> DeploymentHistory:
+    """Tell who deployed which model when, and with what data, from Git alone."""
+    verb = verbs.History(model=model, env=env, limit=limit)
+    result: DeploymentHistory = ask(verb)
+    return result
+
+
+def rollback(model: str, env: str, *, to: int = 0, reason: str = "") -> Deployment:
+    """Propose the return to an earlier version, as a pull request."""
+    verb = verbs.Rollback(model=model, env=env, to=to, reason=reason)
+    result: Deployment = ask(verb)
+    return result
