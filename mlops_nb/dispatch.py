@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from mlops_nb.core.gate import Verdict
     from mlops_nb.core.model import ModelVersion
     from mlops_nb.core.results import Ejected, SweepResult
-    from mlops_nb.flows.schedule import Desk
+    from mlops_nb.flows.schedule import Planning
     from mlops_nb.ports import Listener
+    from mlops_nb.preparation import Desk
     from mlops_nb.project import Project
 
 
@@ -56,24 +57,26 @@ def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901
 
             if verb.deploy and verb.register:
                 project.forge  # noqa: B018
-            return schedule(verb, desk=_desk(project), tell=tell)
+            return schedule(verb, planning=_planning(project), tell=tell)
         case verbs.UpdateSchedule():
             from mlops_nb.flows.schedule import update_schedule
 
-            return update_schedule(verb, desk=_desk(project))
+            return update_schedule(verb, planning=_planning(project))
         case verbs.PauseSchedule() | verbs.ResumeSchedule():
             from mlops_nb.flows.schedule import switch_schedule
 
             active = isinstance(verb, verbs.ResumeSchedule)
-            return switch_schedule(verb.name, active=active, desk=_desk(project), tell=tell)
+            return switch_schedule(
+                verb.name, active=active, planning=_planning(project), tell=tell
+            )
         case verbs.DeleteSchedule():
             from mlops_nb.flows.schedule import delete_schedule
 
-            return delete_schedule(verb.name, desk=_desk(project))
+            return delete_schedule(verb.name, planning=_planning(project))
         case verbs.Schedules():
             from mlops_nb.flows.schedule import schedules
 
-            return schedules(desk=_desk(project))
+            return schedules(planning=_planning(project))
         case verbs.Runs():
             from mlops_nb.flows.runs import runs
 
@@ -159,8 +162,6 @@ def _doctor(project: Project, verb: verbs.Doctor) -> Any:
 
 def _train(project: Project, verb: verbs.Train, tell: Listener) -> Run | Rendered:
     from mlops_nb.flows.train import train
-    from mlops_nb.preparation import read_parameter_file
-    from mlops_nb.redaction import find_credential
 
     if verb.deploy and verb.register:
         # What is missing for the last step is said before the first.
@@ -169,19 +170,7 @@ def _train(project: Project, verb: verbs.Train, tell: Listener) -> Run | Rendere
     run_id = _new_id(verb.notebook, verb.key)
     try:
         run = train(
-            verb,
-            run_id=run_id,
-            executor=project.executor,
-            settings=project.settings,
-            file_parameters=read_parameter_file(verb.parameter_file)
-            if verb.parameter_file
-            else {},
-            find_credential=find_credential,
-            look_up=project.secret,
-            locate=partial(_locate, project),
-            project=str(project.folder),
-            requested_by=project.person,
-            tell=tell,
+            verb, run_id=run_id, desk=_desk(project), executor=project.executor, tell=tell
         )
         if isinstance(run, Rendered):
             return run
@@ -197,22 +186,12 @@ def _train(project: Project, verb: verbs.Train, tell: Listener) -> Run | Rendere
 def _sweep(project: Project, verb: verbs.Sweep, tell: Listener) -> Any:
     from mlops_nb.flows.runs import show
     from mlops_nb.flows.sweep import sweep
-    from mlops_nb.redaction import find_credential
 
     where = _unchosen_place(project)
     run_id = _new_id(verb.notebook)
     try:
         run = sweep(
-            verb,
-            run_id=run_id,
-            executor=project.executor,
-            settings=project.settings,
-            find_credential=find_credential,
-            look_up=project.secret,
-            locate=partial(_locate, project),
-            project=str(project.folder),
-            requested_by=project.person,
-            tell=tell,
+            verb, run_id=run_id, desk=_desk(project), executor=project.executor, tell=tell
         )
         if where:
             tell(Note(text=where))
@@ -330,21 +309,28 @@ def _rollback(project: Project, verb: verbs.Rollback) -> Deployment:
 
 
 def _desk(project: Project) -> Desk:
-    from mlops_nb.adapters.crontab import upcoming
-    from mlops_nb.flows.schedule import Desk
-    from mlops_nb.preparation import read_parameter_file
+    from mlops_nb.preparation import Desk, read_parameter_file
     from mlops_nb.redaction import find_credential
 
     return Desk(
-        executor=project.executor,
         settings=project.settings,
         read_parameters=read_parameter_file,
         find_credential=find_credential,
         look_up=project.secret,
         locate=partial(_locate, project),
-        upcoming=upcoming,
         folder=project.folder,
         requested_by=project.person,
+    )
+
+
+def _planning(project: Project) -> Planning:
+    from mlops_nb.adapters.crontab import upcoming
+    from mlops_nb.flows.schedule import Planning
+
+    return Planning(
+        desk=_desk(project),
+        executor=project.executor,
+        upcoming=upcoming,
         program=str(Path(sys.executable).with_name("mlops")),
         now=datetime.now(UTC),
     )
@@ -352,8 +338,6 @@ def _desk(project: Project) -> Desk:
 
 def _eject(project: Project, verb: verbs.Eject, tell: Listener) -> Ejected:
     from mlops_nb.flows.eject import eject
-    from mlops_nb.preparation import read_parameter_file
-    from mlops_nb.redaction import find_credential
 
     deployment = None
     if verb.model:
@@ -361,14 +345,8 @@ def _eject(project: Project, verb: verbs.Eject, tell: Listener) -> Ejected:
         deployment = _deploy(project, wanted, tell)
     return eject(
         verb,
+        desk=_desk(project),
         executor=project.executor,
-        settings=project.settings,
-        file_parameters=read_parameter_file(verb.parameter_file) if verb.parameter_file else {},
-        find_credential=find_credential,
-        look_up=project.secret,
-        locate=partial(_locate, project),
-        project=str(project.folder),
-        requested_by=project.person,
         tracking_uri=project.tracking_uri,
         deployment=deployment,
     )

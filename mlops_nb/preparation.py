@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops_nb.core.data import DataSource
 from mlops_nb.core.gate import Gate
 from mlops_nb.core.model import check_model_name
 from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.run import Limits, RunSpec
+from mlops_nb.core.settings import Settings
+from mlops_nb.core.verbs import Job
 from mlops_nb.errors import BadParameter, NotANotebook, PlainSecret, UserError
 from mlops_nb.redaction import strip_userinfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from mlops_nb.core.request import Request
-    from mlops_nb.core.settings import Settings
 
 
 _LONGEST_SLUG = 40
@@ -52,26 +53,48 @@ def slug(text: str) -> str:
     return "-".join(letters.split())[:_LONGEST_SLUG].strip("-")
 
 
-def prepare(
-    verb: Request,
-    notebook: Notebook,
-    *,
-    settings: Settings,
-    file_parameters: Mapping[str, object],
-    find_credential: Callable[[str, str], str],
-    look_up: Callable[[str], object],
-    locate: Callable[[DataSource], DataSource],
-) -> RunSpec:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What checking requests needs to know and whom it asks.
+
+    Args:
+        settings: the project's settings.
+        read_parameters: reads a parameter file.
+        find_credential: tells what kind of credential a parameter's literal looks like.
+        look_up: finds a secret by reference, or raises UserError.
+        locate: finds local data, or raises UserError.
+        folder: the project's folder.
+        requested_by: who asks.
+    """
+
+    settings: Settings
+    read_parameters: Callable[[str], Mapping[str, object]]
+    find_credential: Callable[[str, str], str]
+    look_up: Callable[[str], object]
+    locate: Callable[[DataSource], DataSource]
+    folder: Path
+    requested_by: str
+
+    def job(self, verb: Request, spec: RunSpec, **more: Any) -> Job:
+        """Give the job of a request that was checked; `more` are further words of the job."""
+        words: dict[str, Any] = {
+            "gates": verb.gates,
+            "register": verb.register,
+            "deploy": verb.deploy,
+            "retries": verb.retries,
+            "placement": verb.placement,
+            **more,
+        }
+        return Job(spec=spec, project=str(self.folder), requested_by=self.requested_by, **words)
+
+
+def prepare(verb: Request, notebook: Notebook, desk: Desk) -> RunSpec:
     """Check a request against the notebook and the settings.
 
     Args:
         verb: the request.
         notebook: what it is to run.
-        settings: the project's settings.
-        file_parameters: content of the request's parameter file.
-        find_credential: tells what kind of credential a parameter's literal looks like.
-        look_up: finds a secret by reference, or raises UserError.
-        locate: finds local data, or raises UserError.
+        desk: the project's side of it.
 
     Returns:
         what to run.
@@ -79,7 +102,8 @@ def prepare(
     Raises:
         UserError: of the class that tells what is wrong.
     """
-    given = {**file_parameters, **verb.parameters}
+    from_file = desk.read_parameters(verb.parameter_file) if verb.parameter_file else {}
+    given = {**from_file, **verb.parameters}
     secrets = {
         name: value.removeprefix("secret:")
         for name, value in given.items()
@@ -98,7 +122,7 @@ def prepare(
             )
     notebook.check_names([*given, *verb.data])
     for name, value in plain.items():
-        if isinstance(value, str) and (kind := find_credential(name, value)):
+        if isinstance(value, str) and (kind := desk.find_credential(name, value)):
             raise PlainSecret(
                 f"the value of {name} looks like a credential ({kind}); it would be kept with "
                 "the run",
@@ -112,20 +136,22 @@ def prepare(
                 hint="give a finite number, or None where the notebook allows it",
             )
     for reference in secrets.values():
-        look_up(reference)
+        desk.look_up(reference)
     spec = RunSpec(
         notebook=str(Path(verb.notebook).resolve()),
         parameters=bound,
         secrets=secrets,
-        data=tuple(locate(DataSource(name=name, uri=uri)) for name, uri in verb.data.items()),
-        kernel=verb.kernel or settings.kernel or notebook.kernel,
+        data=tuple(
+            desk.locate(DataSource(name=name, uri=uri)) for name, uri in verb.data.items()
+        ),
+        kernel=verb.kernel or desk.settings.kernel or notebook.kernel,
         limits=Limits(
-            timeout=verb.timeout or settings.limits.timeout,
-            cell_timeout=verb.cell_timeout or settings.limits.cell_timeout,
-            memory=verb.memory or settings.limits.memory,
+            timeout=verb.timeout or desk.settings.limits.timeout,
+            cell_timeout=verb.cell_timeout or desk.settings.limits.cell_timeout,
+            memory=verb.memory or desk.settings.limits.memory,
         ),
     )
-    _check_steps(verb, settings)
+    _check_steps(verb, desk.settings)
     return spec
 
 

@@ -9,18 +9,17 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.results import Ejected
-from mlops_nb.core.verbs import Job
 from mlops_nb.errors import Conflict, UserError
 from mlops_nb.preparation import prepare, read_notebook, slug
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from mlops_nb.core.data import DataSource
     from mlops_nb.core.delivery import Deployment
     from mlops_nb.core.settings import Settings
     from mlops_nb.core.verbs import Eject
     from mlops_nb.ports import Executor
+    from mlops_nb.preparation import Desk
 
 _SUMS = "SHA256SUMS"
 
@@ -28,14 +27,8 @@ _SUMS = "SHA256SUMS"
 def eject(
     verb: Eject,
     *,
+    desk: Desk,
     executor: Executor,
-    settings: Settings,
-    file_parameters: Mapping[str, object],
-    find_credential: Callable[[str, str], str],
-    look_up: Callable[[str], object],
-    locate: Callable[[DataSource], DataSource],
-    project: str,
-    requested_by: str,
     tracking_uri: str,
     deployment: Deployment | None,
 ) -> Ejected:
@@ -52,31 +45,13 @@ def eject(
             f"a run on {verb.on} submits nothing to go on with", hint="leave --on out"
         )
     notebook, content = read_notebook(verb.notebook)
-    spec = prepare(
-        verb,
-        notebook,
-        settings=settings,
-        file_parameters=file_parameters,
-        find_credential=find_credential,
-        look_up=look_up,
-        locate=locate,
-    )
+    spec = prepare(verb, notebook, desk)
     name = slug(PurePath(verb.notebook).stem) or "notebook"
-    job = Job(
-        id=name,
-        spec=spec,
-        project=project,
-        gates=verb.gates,
-        register=verb.register,
-        deploy=verb.deploy,
-        retries=verb.retries,
-        requested_by=requested_by,
-        placement=replace(verb.placement, on="kubeflow"),
-    )
+    job = desk.job(verb, spec, id=name, placement=replace(verb.placement, on="kubeflow"))
     files = dict(executor.render(job, content, kubernetes=verb.kubernetes))
     if deployment is not None:
         files |= {f"deployment/{path}": own for path, own in deployment.files.items() if own}
-    commands = _commands(name, files, settings, tracking_uri)
+    commands = _commands(name, files, desk.settings, tracking_uri)
     files["README.md"] = _readme(notebook.path, commands).encode()
     folder = Path(verb.to) if verb.to else Path(verb.notebook).with_name(f"{name}-ejected")
     _write(folder, files)

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from mlops_nb.core.data import DataSource
 from mlops_nb.core.events import Note
 from mlops_nb.core.recurring import Schedule, Scheduled, ScheduleList, ScheduleState
 from mlops_nb.core.schedule import Cron
-from mlops_nb.core.settings import Settings
-from mlops_nb.core.verbs import Job
 from mlops_nb.errors import NotFound, UserError
 from mlops_nb.ports import Executor
-from mlops_nb.preparation import prepare, read_notebook, slug
+from mlops_nb.preparation import Desk, prepare, read_notebook, slug
 
 if TYPE_CHECKING:
-    from mlops_nb.core.notebook import Notebook
     from mlops_nb.core.recurring import UpdateSchedule
-    from mlops_nb.core.run import RunSpec
+    from mlops_nb.core.verbs import Job
     from mlops_nb.ports import Listener, Scheduler
 
 _SHOWN = 3
@@ -42,32 +38,20 @@ _FLAGS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class Planning:
     """What making a schedule needs of the outside world.
 
     Args:
+        desk: checks requests.
         executor: what runs notebooks.
-        settings: the project's settings.
-        read_parameters: reads a parameter file.
-        find_credential: tells what kind of credential a parameter's literal looks like.
-        look_up: finds a secret by reference, or raises UserError.
-        locate: finds local data, or raises UserError.
         upcoming: gives the next times of a crontab line in a time zone.
-        folder: the project's folder.
-        requested_by: who asks.
         program: path of the `mlops` that cron would start.
         now: the time of asking.
     """
 
+    desk: Desk
     executor: Executor
-    settings: Settings
-    read_parameters: Callable[[str], Mapping[str, object]]
-    find_credential: Callable[[str, str], str]
-    look_up: Callable[[str], object]
-    locate: Callable[[DataSource], DataSource]
     upcoming: Callable[[str, str, datetime, int], tuple[datetime, ...]]
-    folder: Path
-    requested_by: str
     program: str
     now: datetime
 
@@ -99,26 +83,26 @@ class Desk:
         )
 
 
-def schedule(verb: Schedule, *, desk: Desk, tell: Listener) -> Scheduled:
+def schedule(verb: Schedule, *, planning: Planning, tell: Listener) -> Scheduled:
     """Make a schedule; the same line again changes nothing, another one its words.
 
     Raises:
         UserError: before anything is written, if the request is wrong, or runs go on on this
             machine, where cron starts them: the hint is its line.
     """
-    desk.upcoming(verb.cron, verb.timezone, desk.now, 1)
-    where = verb.on or desk.settings.executor
+    planning.upcoming(verb.cron, verb.timezone, planning.now, 1)
+    where = verb.on or planning.desk.settings.executor
     if where == "local":
-        _spec(verb, desk, read_notebook(verb.notebook)[0])
+        prepare(verb, read_notebook(verb.notebook)[0], planning.desk)
         raise UserError(
             "on this machine cron starts what is to run at set times, in the machine's own "
             "time zone",
-            hint=f"`crontab -e`, and add the line\n{crontab_line(verb, desk.program)}\n"
+            hint=f"`crontab -e`, and add the line\n{crontab_line(verb, planning.program)}\n"
             "    for a cluster, add --on kubeflow",
         )
     name = _name(verb)
-    wanted, job, content, fingerprint = _prepared(replace(verb, name=name), desk)
-    known = desk.scheduler.find(name)
+    wanted, job, content, fingerprint = _prepared(replace(verb, name=name), planning)
+    known = planning.scheduler.find(name)
     changes = _changes(known.request, wanted) if known else ()
     if known and not changes:
         if known.fingerprint != fingerprint:
@@ -128,67 +112,71 @@ def schedule(verb: Schedule, *, desk: Desk, tell: Listener) -> Scheduled:
                     f"it as it was. To take it as it is now: mlops schedule update {name}"
                 )
             )
-        return desk.shown(known)
-    put = desk.scheduler.put(wanted, job, content, fingerprint)
-    return desk.shown(replace(put, changes=changes, is_new=known is None))
+        return planning.shown(known)
+    put = planning.scheduler.put(wanted, job, content, fingerprint)
+    return planning.shown(replace(put, changes=changes, is_new=known is None))
 
 
-def update_schedule(verb: UpdateSchedule, *, desk: Desk) -> Scheduled:
+def update_schedule(verb: UpdateSchedule, *, planning: Planning) -> Scheduled:
     """Take the notebook as it is now into a schedule, and the words that are given.
 
     Raises:
         NotFound: if there is no such schedule, or its notebook is gone.
         UserError: before anything is changed, if the request is wrong.
     """
-    known = _known(verb.name, desk.scheduler)
+    known = _known(verb.name, planning.scheduler)
     given = verb.of(known.request)
     if given.parameter_file:
-        read = desk.read_parameters(given.parameter_file)
+        read = planning.desk.read_parameters(given.parameter_file)
         parameters = {**known.request.parameters, **read, **verb.parameters}
         given = replace(given, parameters=parameters, parameter_file="")
-    desk.upcoming(given.cron, given.timezone, desk.now, 1)
-    here = replace(given, notebook=str(desk.folder / given.notebook))
-    wanted, job, content, fingerprint = _prepared(here, desk)
+    planning.upcoming(given.cron, given.timezone, planning.now, 1)
+    here = replace(given, notebook=str(planning.desk.folder / given.notebook))
+    wanted, job, content, fingerprint = _prepared(here, planning)
     changes = [*_changes(known.request, wanted)]
     if known.fingerprint != fingerprint:
         changes.append("notebook: as it is now")
-    put = desk.scheduler.put(wanted, job, content, fingerprint)
-    return desk.shown(replace(put, changes=tuple(changes)))
+    put = planning.scheduler.put(wanted, job, content, fingerprint)
+    return planning.shown(replace(put, changes=tuple(changes)))
 
 
-def switch_schedule(name: str, *, active: bool, desk: Desk, tell: Listener) -> Scheduled:
+def switch_schedule(
+    name: str, *, active: bool, planning: Planning, tell: Listener
+) -> Scheduled:
     """Let a schedule start runs, or keep it from it.
 
     Raises:
         NotFound: if there is no such schedule.
     """
-    known = _known(name, desk.scheduler)
+    known = _known(name, planning.scheduler)
     state = ScheduleState.ACTIVE if active else ScheduleState.PAUSED
     if known.state is state:
         tell(Note(text=f"{name} is {state} already"))
-        return desk.shown(known)
-    desk.scheduler.switch(name, active=active)
+        return planning.shown(known)
+    planning.scheduler.switch(name, active=active)
     changes = (f"state: {known.state} → {state}",)
-    return desk.shown(replace(known, state=state, changes=changes))
+    return planning.shown(replace(known, state=state, changes=changes))
 
 
-def delete_schedule(name: str, *, desk: Desk) -> Scheduled:
+def delete_schedule(name: str, *, planning: Planning) -> Scheduled:
     """Delete a schedule, give it as it was; its runs stay.
 
     Raises:
         NotFound: if there is no such schedule.
     """
-    known = _known(name, desk.scheduler)
-    desk.scheduler.delete(name)
-    return replace(desk.shown(known), next=(), changes=("deleted; its runs stay",))
+    known = _known(name, planning.scheduler)
+    planning.scheduler.delete(name)
+    return replace(planning.shown(known), next=(), changes=("deleted; its runs stay",))
 
 
-def schedules(*, desk: Desk) -> ScheduleList:
+def schedules(*, planning: Planning) -> ScheduleList:
     """List schedules by name."""
-    if desk.executor.scheduler() is None:
+    if planning.executor.scheduler() is None:
         return ScheduleList(schedules=())
     return ScheduleList(
-        schedules=tuple(desk.shown(scheduled) for scheduled in desk.scheduler.schedules())
+        schedules=tuple(
+            planning.shown(scheduled) for scheduled in planning.scheduler.schedules()
+        )
     )
 
 
@@ -232,25 +220,11 @@ def _name(verb: Schedule) -> str:
     return name or "notebook"
 
 
-def _spec(verb: Schedule, desk: Desk, notebook: Notebook) -> RunSpec:
-    return prepare(
-        verb,
-        notebook,
-        settings=desk.settings,
-        file_parameters=desk.read_parameters(verb.parameter_file)
-        if verb.parameter_file
-        else {},
-        find_credential=desk.find_credential,
-        look_up=desk.look_up,
-        locate=desk.locate,
-    )
-
-
-def _prepared(verb: Schedule, desk: Desk) -> tuple[Schedule, Job, bytes, str]:
+def _prepared(verb: Schedule, planning: Planning) -> tuple[Schedule, Job, bytes, str]:
     """Check a request; give it complete, with the job of each run and the notebook."""
     notebook, content = read_notebook(verb.notebook)
-    spec = _spec(verb, desk, notebook)
-    path, folder = Path(spec.notebook), desk.folder.resolve()
+    spec = prepare(verb, notebook, planning.desk)
+    path, folder = Path(spec.notebook), planning.desk.folder.resolve()
     secrets = {name: f"secret:{reference}" for name, reference in spec.secrets.items()}
     complete = replace(
         verb,
@@ -262,17 +236,7 @@ def _prepared(verb: Schedule, desk: Desk) -> tuple[Schedule, Job, bytes, str]:
         data={source.name: source.uri for source in spec.data},
         on="",
     )
-    job = Job(
-        id=verb.name,
-        spec=spec,
-        project=str(desk.folder),
-        gates=verb.gates,
-        register=verb.register,
-        deploy=verb.deploy,
-        retries=verb.retries,
-        requested_by=desk.requested_by,
-        placement=replace(verb.placement, on=""),
-    )
+    job = planning.desk.job(verb, spec, id=verb.name, placement=replace(verb.placement, on=""))
     return complete, job, content, notebook.fingerprint
 
 

@@ -7,33 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.sweep import draw, expand, parse_best, read_csv, set_key
-from mlops_nb.core.verbs import Job, Train
+from mlops_nb.core.verbs import Train
 from mlops_nb.errors import UserError
 from mlops_nb.preparation import prepare, read_notebook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mlops_nb.core.data import DataSource
     from mlops_nb.core.run import Run
-    from mlops_nb.core.settings import Settings
     from mlops_nb.core.verbs import Sweep
     from mlops_nb.ports import Executor, Listener
+    from mlops_nb.preparation import Desk
 
 
-def sweep(
-    verb: Sweep,
-    *,
-    run_id: str,
-    executor: Executor,
-    settings: Settings,
-    find_credential: Callable[[str, str], str],
-    look_up: Callable[[str], object],
-    locate: Callable[[DataSource], DataSource],
-    project: str,
-    requested_by: str,
-    tell: Listener,
-) -> Run:
+def sweep(verb: Sweep, *, run_id: str, desk: Desk, executor: Executor, tell: Listener) -> Run:
     """Start a sweep: one run with a child for each set of parameters.
 
     Raises:
@@ -67,33 +52,18 @@ def sweep(
         kernel=verb.kernel,
     )
     specs = [
-        prepare(
-            replace(train, parameters={**values, **is_secret}),
-            notebook,
-            settings=settings,
-            file_parameters={},
-            find_credential=find_credential,
-            look_up=look_up,
-            locate=locate,
-        )
+        prepare(replace(train, parameters={**values, **is_secret}), notebook, desk)
         for values in sets
     ]
     children = tuple(
-        Job(
-            id=f"{run_id}.{number}",
-            spec=spec,
-            project=project,
-            parent=run_id,
-            requested_by=requested_by,
-        )
+        desk.job(train, spec, id=f"{run_id}.{number}", parent=run_id)
         for number, spec in enumerate(specs, start=1)
     )
     whole = replace(specs[0], parameters={}, secrets={}, data=())
-    job = Job(
+    job = desk.job(
+        train,
+        whole,
         id=run_id,
-        spec=whole,
-        project=project,
-        requested_by=requested_by,
         children=children,
         parallel=verb.parallel,
         best=verb.best,

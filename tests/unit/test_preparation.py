@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ from mlops_nb.errors import (
     UnknownParameter,
     UserError,
 )
-from mlops_nb.preparation import prepare, read_notebook, read_parameter_file
+from mlops_nb.preparation import Desk, prepare, read_notebook, read_parameter_file
 from mlops_nb.redaction import find_credential
 
 if TYPE_CHECKING:
@@ -53,15 +54,16 @@ def look_up(reference: str) -> str:
 def ask(tmp_path: Path, file: dict[str, object] | None = None, **words: object) -> RunSpec:
     path = write_notebook(tmp_path / "nb.ipynb", DECLARED)
     verb = Train(notebook=str(path), **words)  # type: ignore[arg-type]  # the test says what fits
-    return prepare(
-        verb,
-        read_notebook(str(path))[0],
+    desk = Desk(
         settings=settings(),
-        file_parameters=file or {},
+        read_parameters=lambda _path: file or {},
         find_credential=find_credential,
         look_up=look_up,
         locate=lambda source: source,
+        folder=tmp_path,
+        requested_by="Ann",
     )
+    return prepare(replace(verb, parameter_file="p.yaml"), read_notebook(str(path))[0], desk)
 
 
 def test_words_win_over_the_file_and_texts_are_read_by_type(tmp_path: Path) -> None:
