@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,9 +38,17 @@ class Rehearsal:
 
 
 @contextmanager
-def rehearsal(folder: Path, store: Path) -> Iterator[Rehearsal]:
-    """Start both servers; they are gone, with every pod, at the end."""
+def rehearsal(
+    folder: Path, store: Path, python: Path | str = sys.executable
+) -> Iterator[Rehearsal]:
+    """Start both servers; they are gone, with every pod, at the end.
+
+    Args:
+        folder: where they keep what they keep.
+        store: a migrated MLflow store, copied.
+        python: the interpreter of the pods.
+    """
     (folder / "mlflow").mkdir()
-    options = Options(folder=folder / "kubeflow", grace=5, accelerators=2)
+    options = Options(folder=folder / "kubeflow", grace=5, accelerators=2, python=str(python))
     with tracking_server(folder / "mlflow", store) as tracking, serve(options) as kubeflow:
         yield Rehearsal(tracking.wait(), kubeflow)

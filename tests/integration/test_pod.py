@@ -11,12 +11,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from rehearsal import rehearsal
 from shell import write_notebook
 from tracking_server import tracking_server
 
 from mlops_nb import wire
 from mlops_nb.core.run import Run, RunSpec, RunState
-from mlops_nb.core.verbs import Job
+from mlops_nb.core.settings import parse_settings
+from mlops_nb.core.verbs import Job, Train
+from mlops_nb.project import Project
 
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
@@ -107,6 +110,32 @@ def test_a_notebook_runs_in_a_pod_against_a_tracking_server(
     assert run.verdict is not None
     assert run.verdict.passed
     assert run.url.startswith(server.uri)
+
+
+def test_a_pipeline_runs_in_pods_that_have_no_more_than_they_need(
+    pod: Path, tmp_path: Path, migrated_store: Path
+) -> None:
+    notebook = write_notebook(
+        tmp_path / "nb.ipynb",
+        "lr: float = 0.1",
+        "import mlflow\nfrom beside import twice\nmlflow.log_metric('score', twice(lr))",
+    )
+    (tmp_path / "beside.py").write_text("def twice(x):\n    return 2 * x\n")
+    servers = tmp_path / "servers"
+    servers.mkdir()
+    with rehearsal(servers, migrated_store, python=pod) as both:
+        settings = parse_settings(both.settings(), path="mlops.toml", default_name="p")
+        verb = Train(
+            notebook=str(notebook),
+            parameters={"lr": "0.5"},
+            gates=("score >= 0.9",),
+            on="kubeflow",
+            wait=True,
+        )
+        run = Project(tmp_path, settings, {}).run(verb)
+    assert (run.state, run.failure) == (RunState.SUCCEEDED, None)
+    assert run.metrics == {"score": 1.0}
+    assert run.verdict.passed
 
 
 def test_a_literal_credential_is_found_in_a_pod(pod: Path) -> None:
