@@ -101,7 +101,11 @@ def _name(person: str) -> str:
 
 @text.register(Merged)
 def _(value: Merged) -> str:
-    said = f"✔ merged #{value.pull_request.number}: {value.pull_request.title}"
+    pull = value.pull_request
+    how = (
+        f"✔ merged #{pull.number}" if pull.is_changed else f"✔ #{pull.number} was merged before"
+    )
+    said = f"{how}: {pull.title}"
     if value.version:
         said += f"\n  {value.model} in {value.environment} is now version {value.version}"
     if value.alias:

@@ -40,21 +40,23 @@ def history(verb: History, *, forge: Forge) -> list[Deployed]:
 
 def _records(forge: Forge, model: str, env: str) -> Iterator[Deployed]:
     pattern = lock_path(model, env)
+    # One that was merged by hand bears no number in its title.
+    numbers = {pull.merge_commit: pull.number for pull in forge.pull_requests()}
     for commit in forge.log(pattern):
         for path in sorted(commit.files):
             about = read_lock_path(path)
             if about and model in {"*", about[0]} and env in {"*", about[1]}:
-                yield _record(commit, path, *about)
+                yield _record(commit, path, *about, number=numbers.get(commit.sha, 0))
 
 
-def _record(commit: Commit, path: str, model: str, env: str) -> Deployed:
+def _record(commit: Commit, path: str, model: str, env: str, *, number: int) -> Deployed:
     before, after = (_read(content, path) for content in commit.files[path])
     is_removed = commit.files[path][1] is None
     action = "remove" if is_removed else _action(commit, before, after)
     asked = commit.trailers.get("Mlops-Requested-By", "")
     if not asked and action == "deploy" and after:
         asked = after.requested_by
-    number = _NUMBER.search(commit.title)
+    titled = _NUMBER.search(commit.title)
     return Deployed(
         when=commit.date,
         action=action,
@@ -66,7 +68,7 @@ def _record(commit: Commit, path: str, model: str, env: str) -> Deployed:
         merged_by=commit.merged_by,
         reason=commit.trailers.get("Mlops-Reason", ""),
         lock=after,
-        pull_request=int(number[1]) if number else 0,
+        pull_request=int(titled[1]) if titled else number,
         commit=commit.sha,
     )
 

@@ -412,6 +412,7 @@ def test_history_of_merges_and_reverts_made_by_hand(world: World) -> None:
         ("deploy", 1, 2),
         ("deploy", 0, 1),
     ]
+    assert [d.pull_request for d in found] == [0, 0, 2, 1]
     assert found[1].requested_by == "Bob <bob@example.com>"
     assert found[2].requested_by == "Ann <ann@example.com>"
     assert found[2].merged_by == "Bob <bob@example.com>"

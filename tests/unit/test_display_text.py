@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -320,15 +321,18 @@ def test_a_deployment_says_what_became_of_it() -> None:
 
 
 def test_a_merge_says_what_runs_now() -> None:
+    done = replace(PULL, is_changed=True)
     merged = Merged(
-        pull_request=PULL, model="churn", environment="prod", version=2, alias="champion"
+        pull_request=done, model="churn", environment="prod", version=2, alias="champion"
     )
     assert text(merged).splitlines() == [
         "✔ merged #3: Deploy churn/2 to prod",
         "  churn in prod is now version 2",
         "  churn@champion → churn/2",
     ]
-    assert text(Merged(pull_request=PULL)) == "✔ merged #3: Deploy churn/2 to prod"
+    assert text(Merged(pull_request=done)) == "✔ merged #3: Deploy churn/2 to prod"
+    before = text(Merged(pull_request=PULL))
+    assert before == "✔ #3 was merged before: Deploy churn/2 to prod"
 
 
 @pytest.mark.parametrize(
