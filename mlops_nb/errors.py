@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from mlops_nb.core.run import Failure
 
 
+def as_in_a_cell(said: str) -> str:
+    """Give a text whose shell lines are as they are typed in a notebook, but for servers."""
+    return re.sub(r"(?<![\w%/.-])mlops (?!dev )(?=[a-z])", "%mlops ", said)
+
+
 class MlopsError(Exception):
     """The root of the tree.
 
@@ -52,12 +57,8 @@ class MlopsError(Exception):
         return f"{self.message}\n  → {self.hint}" if self.hint else self.message
 
     def _render_traceback_(self) -> list[str]:
-        """Give what IPython shows in a cell: the error in words instead of our frames.
-
-        What is to be typed next is told as it is typed there.
-        """
-        said = re.sub(r"(?<![\w%/.-])mlops (?=[a-z])(?!dev )", "%mlops ", str(self))
-        return [f"{type(self).__name__}: {said}"]
+        """Give what IPython shows in a cell: the error in words instead of our frames."""
+        return [f"{type(self).__name__}: {as_in_a_cell(str(self))}"]
 
 
 class UserError(MlopsError):

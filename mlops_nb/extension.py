@@ -52,14 +52,16 @@ def load(shell: Any) -> None:
 
 def _write(value: object, printer: Any, _is_cycle: bool) -> None:  # noqa: FBT001  # IPython's protocol
     from mlops_nb.display import text
+    from mlops_nb.errors import as_in_a_cell
 
-    printer.text(text(value))
+    printer.text(as_in_a_cell(text(value)))
 
 
 def _html(value: object) -> str:
     from mlops_nb.display import html
+    from mlops_nb.errors import as_in_a_cell
 
-    return html(value)
+    return as_in_a_cell(html(value))
 
 
 def _add_completion(shell: Any) -> None:

@@ -13,7 +13,7 @@ from mlops_nb import wire
 from mlops_nb.core import verbs
 from mlops_nb.core.run import Run, RunSpec, RunState
 from mlops_nb.core.verbs import Job
-from mlops_nb.errors import UserError
+from mlops_nb.errors import UserError, as_in_a_cell
 from mlops_nb.grammar import Help, parse
 from mlops_nb.magics import complete
 from mlops_nb.project import Project
@@ -352,3 +352,8 @@ def test_verbs_of_two_words_and_schedules_are_completed(
     _, found = complete(line)
     flags = () if "--" in line else ("-", "churn.ipynb")
     assert [word for word in found if not word.startswith(flags)] == completed
+
+
+def test_what_to_type_next_is_told_as_one_types_it_in_a_cell() -> None:
+    said = as_in_a_cell("see `mlops runs`; %mlops show x; /bin/mlops runs; mlops dev kubeflow")
+    assert said == "see `%mlops runs`; %mlops show x; /bin/mlops runs; mlops dev kubeflow"
