@@ -135,7 +135,6 @@ def test_a_run_from_its_start_to_its_log(
     assert [each.run_id for each in found] == [other.run_id]
     assert [each.run_id for each in connection.runs(token)[0]] == [run.run_id]
     assert [each.run_id for each in connection.find_runs("nb-1")] == [run.run_id]
-    connection.archive(run.run_id)
     connection.delete_run(run.run_id)
     with pytest.raises(NotFound, match=f"could not read run {run.run_id}"):
         connection.run(run.run_id)

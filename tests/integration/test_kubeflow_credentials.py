@@ -582,9 +582,9 @@ def test_a_pod_that_failed_says_nothing_while_the_next_one_runs(
 def test_the_log_of_a_live_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = says("one\ntwo\nthr", kind="text/plain")
     with cluster(tmp_path, monkeypatch, printed, REFUSAL) as (place, script):
-        assert list(pods.follow(place, "p")) == ["one\n", "two\n", "thr"]
-        assert list(pods.follow(place, "p")) == []
-    assert script.asked[1][1] == "/api/v1/namespaces/team/pods/p/log?container=main&follow=True"
+        assert pods.printed(place, "p") == "one\ntwo\nthr"
+        assert pods.printed(place, "p") == ""
+    assert script.asked[1][1] == "/api/v1/namespaces/team/pods/p/log?container=main"
 
 
 def test_a_cluster_that_nobody_can_look_at(
@@ -600,4 +600,4 @@ def test_a_cluster_that_nobody_can_look_at(
     pods._api.cache_clear()
     (tmp_path / "config").unlink()
     assert pods.trouble(place, "r") == ""
-    assert list(pods.follow(place, "p")) == []
+    assert pods.printed(place, "p") == ""

@@ -192,10 +192,6 @@ class Connection:
         """Do the failed steps of a run again, under the same id."""
         self._ask(f"retry run {run_id}", self._runs.run_service_retry_run, run_id)
 
-    def archive(self, run_id: str) -> None:
-        """Put a run away."""
-        self._ask(f"archive run {run_id}", self._runs.run_service_archive_run, run_id)
-
     def delete_run(self, run_id: str) -> None:
         """Delete a run and its workflow."""
         self._ask(f"delete run {run_id}", self._runs.run_service_delete_run, run_id)

@@ -15,6 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mlops_nb import wire
+from mlops_nb.adapters.kubeflow import pods
 from mlops_nb.adapters.kubeflow.bundle import recorded_as
 from mlops_nb.adapters.kubeflow.connection import Connection
 from mlops_nb.adapters.kubeflow.credentials import credentials
@@ -258,8 +259,8 @@ class KubeflowExecutor:
         try:
             return self._kubeflow.node_log(run.address, train.pod)
         except (NotFound, BackendError):
-            # The pod is not there yet, or no more; what it printed is recorded at its end.
-            return ""
+            # The pod is not there yet or no more, or Kubeflow itself may not read its log.
+            return pods.printed(self._settings.kubeflow, train.pod)
 
     def cancel(self, run_id: str) -> Run:
         """Have Kubeflow stop the run, wait until its pods are gone, give it."""

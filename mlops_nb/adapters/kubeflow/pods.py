@@ -12,7 +12,7 @@ from mlops_nb.core.quantity import format_size, parse_size
 from mlops_nb.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from kubernetes.client import (
         CoreV1Api,
@@ -70,34 +70,24 @@ def trouble(settings: Place, run_id: str) -> str:
     return ""
 
 
-def follow(settings: Place, pod: str) -> Iterator[str]:
-    """Yield what a pod prints, in lines, until it ends; nothing if nobody can look."""
+def printed(settings: Place, pod: str) -> str:
+    """Give what a pod printed so far; empty if nothing, or if nobody can look."""
     namespace = settings.namespace or HOME_NAMESPACE
     api = _api(namespace, int(time.monotonic() // _FRESH))
     if api is None:
-        return
+        return ""
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
     try:
         answer = api.read_namespaced_pod_log(
-            pod,
-            namespace,
-            container=MAIN,
-            follow=True,
-            _preload_content=False,
-            # A notebook may say nothing for hours.
-            _request_timeout=(_LIMITS[0], None),
+            pod, namespace, container=MAIN, _preload_content=False, _request_timeout=_LIMITS
         )
         with closing(answer):
-            rest = b""
-            for piece in answer.stream(decode_content=True):
-                *lines, rest = (rest + piece).split(b"\n")
-                yield from (line.decode(errors="replace") + "\n" for line in lines)
-            if rest:
-                yield rest.decode(errors="replace")
+            # The client's own decoding would give a text such as "b'…'".
+            return bytes(answer.data).decode(errors="replace")
     except (ApiException, HTTPError):
-        return
+        return ""
 
 
 def _telling(pods: Sequence[V1Pod]) -> Sequence[V1Pod]:
