@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -15,7 +14,7 @@ from mlops_nb.core.outcome import ensure_success
 from mlops_nb.core.results import Diagnosis, SweepResult
 from mlops_nb.core.run import Run
 from mlops_nb.core.verbs import Retry, Sweep, Train
-from mlops_nb.errors import MlopsError, UserError
+from mlops_nb.errors import GateFailed, MlopsError, UserError
 from mlops_nb.grammar import Help, parse, parser
 
 if TYPE_CHECKING:
@@ -115,13 +114,15 @@ def _show(result: object, *, wants_json: bool) -> None:
             sys.stdout.write(line)
             sys.stdout.flush()
     else:
-        print(text(result))
+        print(text(result), flush=True)
 
 
 def _report(error: MlopsError, *, wants_json: bool) -> None:
-    print(error, file=sys.stderr)
     if wants_json:
-        print(json.dumps({"error": describe(error)}, indent=2, ensure_ascii=False))
+        _show({"error": describe(error)}, wants_json=True)
+    elif isinstance(error, GateFailed):
+        _show(error.verdict, wants_json=False)
+    print(error, file=sys.stderr)
 
 
 def describe(error: MlopsError) -> dict[str, object]:
@@ -131,6 +132,7 @@ def describe(error: MlopsError) -> dict[str, object]:
         "message": error.message,
         "hint": error.hint,
         "exit_code": error.exit_code,
+        "verdict": error.verdict if isinstance(error, GateFailed) else None,
     }
 
 

@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from mlops_nb.core.delivery import Deployment, Merged
     from mlops_nb.core.gate import Verdict
     from mlops_nb.core.model import ModelVersion
-    from mlops_nb.core.results import Ejected, SweepResult
+    from mlops_nb.core.request import Request
+    from mlops_nb.core.results import Ejected, ModelList, SweepResult
     from mlops_nb.flows.schedule import Planning
     from mlops_nb.ports import Listener
     from mlops_nb.preparation import Desk
     from mlops_nb.project import Project
+
+_INSIDE_SECONDS = 180.0
 
 
 def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901, PLR0911, PLR0912  # one arm a verb
@@ -55,8 +58,7 @@ def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901
         case verbs.Schedule():
             from mlops_nb.flows.schedule import schedule
 
-            if verb.deploy and verb.register:
-                project.forge  # noqa: B018
+            _check_forge(project, verb)
             return schedule(verb, planning=_planning(project), tell=tell)
         case verbs.UpdateSchedule():
             from mlops_nb.flows.schedule import update_schedule
@@ -82,9 +84,12 @@ def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901
 
             return runs(verb, executor=project.executor, registry=project.registry, tell=tell)
         case verbs.Show():
-            from mlops_nb.flows.runs import show
+            found = _show(project, verb.run)
+            if isinstance(found, Run) and found.is_schedule:
+                from mlops_nb.flows.schedule import show_schedule
 
-            return show(verb.run, executor=project.executor, registry=project.registry)
+                return show_schedule(found.id, planning=_planning(project))
+            return found
         case verbs.Logs():
             from mlops_nb.flows.runs import logs
 
@@ -103,9 +108,7 @@ def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901
         case verbs.Register():
             return project.register(_find(project, verb.run), verb.name, verb.gates)
         case verbs.Models():
-            from mlops_nb.flows.models import models
-
-            return models(verb, registry=project.registry)
+            return _models(project, verb, tell)
         case verbs.Deploy():
             return _deploy(project, verb, tell)
         case verbs.Merge():
@@ -144,6 +147,14 @@ def _doctor(project: Project, verb: verbs.Doctor) -> Any:
     parts: dict[str, Callable[[], str]] = {}
     if project.settings.kubeflow.url:
         parts["kubeflow"] = lambda: adapter("executor", "kubeflow").open(project).check("")
+    patience = {}
+    if verb.inside:
+        seconds = max(verb.timeout, _INSIDE_SECONDS)
+        # Its own limit comes first: it tells what a pod waits for, and takes it away.
+        patience["inside a pod"] = 2 * seconds
+        parts["inside a pod"] = lambda: (
+            adapter("executor", "kubeflow").open(project).check_inside(seconds)
+        )
     return doctor(
         {
             "settings": lambda: (
@@ -157,50 +168,53 @@ def _doctor(project: Project, verb: verbs.Doctor) -> Any:
             **parts,
         },
         timeout=verb.timeout,
+        patience=patience,
     )
 
 
 def _train(project: Project, verb: verbs.Train, tell: Listener) -> Run | Rendered:
     from mlops_nb.flows.train import train
 
-    if verb.deploy and verb.register:
-        # What is missing for the last step is said before the first.
-        project.forge  # noqa: B018
+    _check_forge(project, verb)
+    run: Run | Rendered = _start(project, verb, train, tell, key=verb.key)
+    return run
+
+
+def _sweep(project: Project, verb: verbs.Sweep, tell: Listener) -> Run | SweepResult:
+    from mlops_nb.flows.sweep import sweep
+
+    run: Run = _start(project, verb, sweep, tell)
+    return _show(project, run.id) if verb.wait else run
+
+
+def _start(
+    project: Project,
+    verb: verbs.Train | verbs.Sweep,
+    flow: Callable[..., Run | Rendered],
+    tell: Listener,
+    *,
+    key: str = "",
+) -> Any:
+    """Have a flow start a run, and stay with it if asked to."""
     where = _unchosen_place(project)
-    run_id = _new_id(verb.notebook, verb.key)
+    run_id = _new_id(verb.notebook, key)
     try:
-        run = train(
+        run = flow(
             verb, run_id=run_id, desk=_desk(project), executor=project.executor, tell=tell
         )
         if isinstance(run, Rendered):
             return run
         if where:
             tell(Note(text=where))
-        if not verb.wait:
-            return run
-        return _watch(project, run, tell)
+        return _watch(project, run, tell) if verb.wait else run
     except KeyboardInterrupt as interrupt:
         return _cancel_unseen(project, run_id, interrupt)
 
 
-def _sweep(project: Project, verb: verbs.Sweep, tell: Listener) -> Any:
-    from mlops_nb.flows.runs import show
-    from mlops_nb.flows.sweep import sweep
-
-    where = _unchosen_place(project)
-    run_id = _new_id(verb.notebook)
-    try:
-        run = sweep(
-            verb, run_id=run_id, desk=_desk(project), executor=project.executor, tell=tell
-        )
-        if where:
-            tell(Note(text=where))
-        if not verb.wait:
-            return run
-        _watch(project, run, tell)
-    except KeyboardInterrupt as interrupt:
-        _cancel_unseen(project, run_id, interrupt)
-    return show(run_id, executor=project.executor, registry=project.registry)
+def _check_forge(project: Project, verb: Request) -> None:
+    """Say what is missing for the last step before the first."""
+    if verb.deploy and verb.register:
+        project.forge  # noqa: B018
 
 
 def _unchosen_place(project: Project) -> str:
@@ -228,13 +242,12 @@ def _cancel_unseen(project: Project, run_id: str, interrupt: KeyboardInterrupt) 
 
 def _retry(project: Project, verb: verbs.Retry, tell: Listener) -> Run | SweepResult:
     from mlops_nb.flows.retry import retry
-    from mlops_nb.flows.runs import show
 
     run = retry(_find(project, verb.run), executor=project.executor, tell=tell)
     if not verb.wait:
         return run
     _watch(project, run, tell)
-    return show(run.id, executor=project.executor, registry=project.registry)
+    return _show(project, run.id)
 
 
 def _watch(project: Project, run: Run, tell: Listener) -> Run:
@@ -249,6 +262,12 @@ def _find(project: Project, ref: str) -> Run:
     return find(ref, executor=project.executor, registry=project.registry)
 
 
+def _show(project: Project, ref: str) -> Run | SweepResult:
+    from mlops_nb.flows.runs import show
+
+    return show(ref, executor=project.executor, registry=project.registry)
+
+
 def _judge_version(project: Project, version: ModelVersion, gates: Sequence[str]) -> Verdict:
     run = Run(
         id=version.run,
@@ -259,11 +278,32 @@ def _judge_version(project: Project, version: ModelVersion, gates: Sequence[str]
     return project.judge(run, gates, version.name)
 
 
+def _models(project: Project, verb: verbs.Models, tell: Listener) -> ModelList:
+    from mlops_nb.flows.models import models
+
+    found = models(verb, registry=project.registry)
+    if project.has_forge:
+        _tell_left_behind(project, found.versions, tell)
+    return found
+
+
+def _tell_left_behind(
+    project: Project, versions: Sequence[ModelVersion], tell: Listener
+) -> None:
+    from mlops_nb.flows.merge import left_behind
+
+    environments = project.settings.environments
+    for note in left_behind(versions, forge=project.forge, environments=environments):
+        tell(note)
+
+
 def _deploy(project: Project, verb: verbs.Deploy, tell: Listener) -> Deployment:
     from mlops_nb.flows.deploy import deploy
 
     environment = project.settings.environment(verb.to)
     model = ModelRef.parse(verb.model).name
+    # A gate that compares with the champion would compare with the wrong one.
+    _tell_left_behind(project, project.registry.versions(model), tell)
     return deploy(
         verb,
         registry=project.registry,

@@ -27,6 +27,8 @@ import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlops_nb.core.gate import Verdict
     from mlops_nb.core.run import Failure
 
@@ -137,6 +139,16 @@ class GateFailed(MlopsError):
     def __init__(self, message: str, *, verdict: Verdict, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.verdict = verdict
+        # Set where a notebook's cell is to show the verdict; errors know nothing of that.
+        self.draw: Callable[[Verdict], None] | None = None
+
+    def _render_traceback_(self) -> list[str]:
+        """Draw the verdict, too, where nothing else in the cell does."""
+        # IPython asks once to show the error and once more to keep it.
+        draw, self.draw = self.draw, None
+        if draw is not None:
+            draw(self.verdict)
+        return super()._render_traceback_()
 
 
 class BackendError(MlopsError):

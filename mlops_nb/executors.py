@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.events import unheard
-from mlops_nb.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,9 +74,7 @@ class Executors:
 
     def children(self, run_id: str) -> Sequence[Run]:
         """Give a sweep's children in their order."""
-        if here := self.named(HERE).children(run_id):
-            return here
-        return [] if self.named(HERE).run(run_id) else self._of(run_id).children(run_id)
+        return self._of(run_id).children(run_id)
 
     def log(self, run_id: str, *, follow: bool) -> Iterator[str]:
         """Yield what the notebook printed, in lines."""
@@ -97,7 +94,9 @@ class Executors:
         return next((scheduler for scheduler in found if scheduler is not None), None)
 
     def _of(self, run_id: str) -> Executor:
-        for name in self._names:
+        *others, last = self._names
+        for name in others:
             if self.named(name).run(run_id) is not None:
                 return self.named(name)
-        raise NotFound(f"no executor has a run {run_id!r}", hint="see `mlops runs`")
+        # Whether the last one has it, the call itself finds out: a remote one is asked once.
+        return self.named(last)

@@ -69,6 +69,11 @@ def _making(add: Adder) -> None:
         metavar="TIME",
         help="for each",
     )
+    verb.add_argument(
+        "--inside",
+        action="store_true",
+        help="have a pod on Kubeflow try its image, the tracking server and the artifacts, too",
+    )
     verb = add.verb("inspect", "show a notebook's parameters", "inspect churn.ipynb")
     notebook_word(verb, optional=True)
 
@@ -212,7 +217,6 @@ def _delivering(add: Adder) -> None:
     environment_word(verb, "--to", required=True, help="environment")
     verb.add_argument(
         "--canary",
-        default="",
         metavar="5,25,50,100",
         help="percent of the traffic, step by step",
     )

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,11 @@ from mlops_nb.core.events import advance
 from mlops_nb.core.results import SweepResult
 from mlops_nb.core.run import Run
 from mlops_nb.display import html, text
-from mlops_nb.errors import MlopsError, UserError
+from mlops_nb.errors import GateFailed, MlopsError, UserError, as_in_a_cell
 from mlops_nb.flows.runs import best_of, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mlops_nb.core.events import Event
     from mlops_nb.ports import Executor
@@ -105,6 +106,28 @@ def this_notebook() -> str:
     )
 
 
+def draw(value: object) -> None:
+    """Draw a value as an output of the cell."""
+    from IPython.display import display
+
+    display(_bundle(value), raw=True)  # type: ignore[no-untyped-call]
+
+
+def _bundle(value: object) -> dict[str, str]:
+    """Give a value as front ends take it; lines to type are as one types them there."""
+    return {"text/plain": as_in_a_cell(text(value)), "text/html": as_in_a_cell(html(value))}
+
+
+@contextmanager
+def drawing_refusals() -> Iterator[None]:
+    """Have a cell that ends with a gate's refusal show its verdict; elsewhere nothing more."""
+    try:
+        yield
+    except GateFailed as error:
+        error.draw = draw
+        raise
+
+
 class View:
     """One output of a notebook that shows a run and is drawn again as the run goes on.
 
@@ -183,7 +206,7 @@ class View:
             self._handle.update(self._bundle(), raw=True)
 
     def _bundle(self) -> dict[str, str]:
-        said, drawn = text(self._shown), html(self._shown)
+        said, drawn = _bundle(self._shown).values()
         if len(said) > _LONGEST_TEXT:
             said = f"{said[:_LONGEST_TEXT]}…"
         if self._trouble is not None:

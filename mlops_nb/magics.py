@@ -34,7 +34,7 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
         shell: IPython's shell.
         on_display: told of the runs that a cell's view shows.
     """
-    from mlops_nb.live import is_kernel, is_live, this_notebook
+    from mlops_nb.live import drawing_refusals, is_kernel, is_live, this_notebook
     from mlops_nb.project import INSIDE_RUN, Project
 
     try:
@@ -48,16 +48,17 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
     if isinstance(verb, Train | Sweep | Retry) and verb.wait is None:
         verb = replace(verb, wait=not is_live())
     project = Project.open_for(verb)
-    if isinstance(verb, Train) and verb.dry_run:
-        return _give(project.run(verb, _say), wants_json=wants_json)
-    if isinstance(verb, Train | Sweep | Retry | Show) and not wants_json:
+    is_dry = isinstance(verb, Train) and verb.dry_run
+    if isinstance(verb, Train | Sweep | Retry | Show) and not (wants_json or is_dry):
         if is_kernel() and not is_inside_run:
             return _show_run(verb, project, shell, on_display)
-        result = project.run(verb, _say)
-        if is_inside_run:
-            on_display.add((result.id, shell.execution_count))
-        return _checked(result, verb)
-    return _give(project.run(verb, _say), wants_json=wants_json)
+        with drawing_refusals():
+            result = project.run(verb, _say)
+            if is_inside_run:
+                on_display.add((result.id, shell.execution_count))
+            return _checked(result, verb)
+    with drawing_refusals():
+        return _give(project.run(verb, _say), wants_json=wants_json)
 
 
 def _as_saved() -> str:
@@ -170,10 +171,6 @@ def draw(value: Run | SweepResult, shell: Any, on_display: OnDisplay) -> None:
     """Draw a run, unless a view of this very cell shows it already."""
     if (_run_of(value).id, shell.execution_count) in on_display:
         return
-    from IPython.display import display
+    from mlops_nb import live
 
-    from mlops_nb.display import html, text
-
-    display(  # type: ignore[no-untyped-call]
-        {"text/plain": text(value), "text/html": html(value)}, raw=True
-    )
+    live.draw(value)

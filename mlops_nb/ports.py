@@ -88,7 +88,10 @@ class Executor(Protocol):
         """Give every run this executor has a directory of, newest first, healed."""
 
     def children(self, run_id: str) -> Sequence[Run]:
-        """Give a sweep's children in their order; none of a run that is no sweep."""
+        """Give a sweep's children in their order; none of a run that is no sweep.
+
+        Until the sweep is final, those that have not begun are among them, queued.
+        """
 
     def log(self, run_id: str, *, follow: bool) -> Iterator[str]:
         """Yield what the notebook printed, in lines; with `follow`, until the run is final.

@@ -205,6 +205,12 @@ class Project:
         )
         return made
 
+    @property
+    def has_forge(self) -> bool:
+        """Whether a GitOps repository is configured and there."""
+        repository = self.settings.repository
+        return bool(repository) and (self.folder / repository).exists()
+
     @cached_property
     def forge(self) -> Forge:
         """The GitOps repository of the settings.
@@ -213,7 +219,7 @@ class Project:
             UserError: if none is configured or it is not there.
         """
         path = self.folder / self.settings.repository
-        if not self.settings.repository or not path.exists():
+        if not self.has_forge:
             raise UserError(
                 f"there is no GitOps repository at {path}"
                 if self.settings.repository

@@ -20,6 +20,17 @@ class Help(Exception):
 class Parser(argparse.ArgumentParser):
     """Raises UserError instead of ending the process: a kernel survives a typo."""
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # A shell's variable that was never set is no wish for what leaving the word out means.
+        if action.option_strings and action.dest != "reason" and "" in arg_strings:
+            about = (action.help or "").partition(";")[0]
+            raise UserError(
+                f"{self.prog}: {'/'.join(action.option_strings)} is empty",
+                hint=f"give {action.metavar} ({about})"
+                + ("" if action.required else ", or leave it out"),
+            )
+        return super()._get_values(action, arg_strings)
+
     def error(self, message: str) -> NoReturn:
         """Refuse the line."""
         raise UserError(f"{self.prog}: {message}", hint=f"see {self.prog} --help")

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+_NO_MAIL = "unknown"
+
 
 def who_asks(folder: Path) -> str:
-    """Give `Name <mail>` as Git knows the person here, else the user name."""
-    name, mail = (_git_config(folder, key) for key in ("user.name", "user.email"))
-    if name:
-        return f"{name} <{mail}>" if mail else name
+    """Give `Name <mail>` as Git would name an author here, else the user name.
+
+    What Git would make up of the machine's and the user's names does not count.
+    """
+    if author := _git_author(folder):
+        return author
+    if author := _git_author(folder, "-c", f"user.email={_NO_MAIL}"):
+        return author.removesuffix(f" <{_NO_MAIL}>")
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -22,10 +28,10 @@ def who_asks(folder: Path) -> str:
         return "unknown"
 
 
-def _git_config(folder: Path, key: str) -> str:
+def _git_author(folder: Path, *options: str) -> str:
     try:
         found = subprocess.run(
-            ["git", "config", "--get", key],  # noqa: S607  # the user's own git
+            ["git", "-c", "user.useConfigOnly=true", *options, "var", "GIT_AUTHOR_IDENT"],  # noqa: S607  # the user's own git
             cwd=folder,
             capture_output=True,
             text=True,
@@ -34,4 +40,6 @@ def _git_config(folder: Path, key: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return found.stdout.strip()
+    # The time follows, in seconds and with its zone.
+    name, mail_ends, _time = found.stdout.rpartition(">")
+    return name + mail_ends

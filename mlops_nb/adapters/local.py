@@ -150,10 +150,20 @@ class LocalExecutor:
         return [self._healed(path.parent) for path in jobs]
 
     def children(self, run_id: str) -> Sequence[Run]:
-        """Give a sweep's children in their order."""
+        """Give a sweep's children in their order; while it goes on, those to come, too."""
         jobs = self._folder.glob(f"{glob.escape(run_id)}.*/job.json")
-        found = [self._healed(path.parent) for path in jobs]
-        return sorted(found, key=lambda run: int(run.id.rpartition(".")[2]))
+        begun = {path.parent.name: self._healed(path.parent) for path in jobs}
+        every = {**self._planned(run_id), **begun}
+        return sorted(every.values(), key=lambda run: int(run.id.rpartition(".")[2]))
+
+    def _planned(self, run_id: str) -> Mapping[str, Run]:
+        directory = self._folder / run_id
+        if not (directory / "job.json").exists() or (directory / "result.json").exists():
+            return {}
+        with suppress(UserError):
+            job = wire.loads(Job, (directory / "job.json").read_bytes())
+            return {child.id: child.queued("") for child in job.children}
+        return {}
 
     def log(self, run_id: str, *, follow: bool) -> Iterator[str]:
         """Yield what the notebook printed, in lines; with `follow`, until the run is final."""

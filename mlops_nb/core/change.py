@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from mlops_nb.errors import UserError
 
+_OF_THE_ASKER = ("Mlops-Requested-By", "Mlops-Tool")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSet:
@@ -32,8 +34,12 @@ class ChangeSet:
 
     @property
     def id(self) -> str:
-        """64 hex digits over branch and files: equal for changes that do the same."""
-        digest = hashlib.sha256(self.branch.encode())
+        """64 hex digits: equal for changes that do the same and say the same of it.
+
+        Who asks, and with which release, is left out: whoever repeats a change makes no other.
+        """
+        told = [row for row in self.trailers if row[0] not in _OF_THE_ASKER]
+        digest = hashlib.sha256(repr((self.branch, told)).encode())
         for path, content in sorted(self.files.items()):
             part = b"deleted" if content is None else hashlib.sha256(content).digest()
             digest.update(b"\0" + path.encode() + b"\0" + part)
@@ -133,6 +139,7 @@ class LockFile:
         code_repository: its remote, free of credentials.
         datasets: (name, digest, uri) of each.
         parameters: injected values as JSON text, by name.
+        defaults: the notebook's own values of its other parameters, likewise.
         metrics: logged metrics, by name.
         gates: (expression, outcome) of each.
         canary: shares of traffic it was to be given: `5,25,50,100`.
@@ -156,6 +163,7 @@ class LockFile:
     code_repository: str = ""
     datasets: tuple[tuple[str, str, str], ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     gates: tuple[tuple[str, str], ...] = ()
     canary: str = ""

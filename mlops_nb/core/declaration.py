@@ -51,6 +51,12 @@ class Parameter:
     help: str = ""
     is_inferred: bool = False
 
+    @property
+    def own_value(self) -> object:
+        """Its default: the value, or the source text of one that is no literal."""
+        is_literal = self.default is not None or self.default_text == "None"
+        return self.default if is_literal else " ".join(self.default_text.split())
+
 
 class UnreadableCell(ValueError):
     """Source text that is no Python.

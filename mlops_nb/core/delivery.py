@@ -163,6 +163,7 @@ class Evidence:
         verdict: its gates, judged.
         flavor: how the model was saved.
         uses_pickle: whether loading it runs pickled code.
+        code_note: what could not be told of the notebook's repository; empty if nothing.
         reason: why, in the words of who asked; empty if they gave none.
         requested: when it was asked for.
         before: files of the change as they are on base, by path.
@@ -175,6 +176,7 @@ class Evidence:
     verdict: Verdict
     flavor: str = ""
     uses_pickle: bool = False
+    code_note: str = ""
     reason: str = ""
     requested: datetime | None = None
     before: Mapping[str, bytes] = field(default_factory=dict)

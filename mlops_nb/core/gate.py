@@ -53,7 +53,9 @@ class Check:
         high: upper end.
         threshold: what the value was held against; None if there was nothing.
         baseline: `name/version` of the champion it was compared with; empty if none.
-        n: rows it was measured on; 0 for a logged metric.
+        n: rows that decided: of the table; over groups, of the group whose end of the interval
+            was held against the threshold, for a gap of its two groups, and where groups are
+            too small of the smallest; 0 for a logged metric.
         reason: one sentence, in words.
     """
 
@@ -78,6 +80,12 @@ class Verdict:
     def refused(self) -> tuple[Check, ...]:
         """The gates that did not pass."""
         return tuple(check for check in self.checks if check.outcome is not Outcome.PASSED)
+
+    @property
+    def refusal(self) -> str:
+        """Which gates did not pass, in a few words; why is told by each of them."""
+        gates = "; ".join(check.gate for check in self.refused)
+        return f"{len(self.refused)} of {len(self.checks)} gates did not pass: {gates}"
 
     @property
     def passed(self) -> bool:

@@ -7,17 +7,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from mlops_nb.core.gate import (
-    Check,
-    EvaluationTable,
-    Gate,
-    Operator,
-    Outcome,
-    Reduction,
-    Verdict,
-)
+from mlops_nb.core.estimate import Estimate, Estimator, GroupValue
+from mlops_nb.core.gate import Check, EvaluationTable, Gate, Operator, Outcome, Verdict
 
 MIN_GROUP = 30
 _HOW_TO_LOG = (
@@ -38,74 +30,6 @@ class Baseline:
     name: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     table: EvaluationTable | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupValue:
-    """A metric in one group.
-
-    Args:
-        group: the group.
-        value: the metric there; NaN where it is not defined.
-        n: rows of the group.
-    """
-
-    group: str
-    value: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A metric measured on an evaluation table.
-
-    Args:
-        value: the metric, or its reduction over groups; NaN where it is not defined.
-        low: lower end of its 95 % interval. Against a champion, the interval is that of the
-            paired difference, moved to the metric's scale: the model is as much better than
-            `reference` as the ends of the interval say.
-        high: upper end.
-        n: rows it was measured on.
-        is_share: whether the metric always lies between 0 and 1.
-        groups: the groups it was reduced over.
-        reference: the champion's value times the factor; None without a champion.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-    is_share: bool
-    groups: tuple[GroupValue, ...] = ()
-    reference: float | None = None
-
-
-class Estimator(Protocol):
-    """Measures metrics on evaluation tables, with their uncertainty."""
-
-    def computable(self, table: EvaluationTable) -> Sequence[str]:
-        """Give the names of the metrics that can be computed from the table."""
-
-    def estimate(
-        self,
-        metric: str,
-        table: EvaluationTable,
-        *,
-        over: Reduction | None = None,
-        by: str = "",
-        champion: EvaluationTable | None = None,
-        factor: float = 1.0,
-    ) -> Estimate:
-        """Measure a computable metric.
-
-        Args:
-            metric: its name.
-            table: what it is measured on.
-            over: how groups' values become one; None takes the whole table.
-            by: group column of the table.
-            champion: table on the same evaluation set, to compare with row by row.
-            factor: what the champion's value is multiplied by.
-        """
 
 
 def judge(
@@ -203,7 +127,7 @@ class _Judging:
             value=estimate.value,
             low=estimate.low,
             high=estimate.high,
-            n=estimate.n,
+            n=estimate.n(estimate.of_value()),
             baseline=self.champion.name,
             reason=f"{trouble}; run the champion's notebook again on this evaluation set, "
             "or gate on a number",
@@ -255,7 +179,8 @@ _NO_CHAMPION = "there is no champion to compare with yet"
 def _conclude(gate: Gate, estimate: Estimate, baseline: str = "") -> Check:
     reference = estimate.reference
     threshold = gate.offset if reference is None else reference + gate.offset
-    bound = estimate.low if gate.operator.is_floor else estimate.high
+    bound = estimate.bound(floor=gate.operator.is_floor)
+    deciding = estimate.deciding(floor=gate.operator.is_floor)
     kept = _keeps(gate.operator, bound, threshold)
     if math.isnan(estimate.value) or math.isnan(threshold):
         kept, reason = False, f"{_measure(gate, estimate)} is not defined on these rows"
@@ -270,14 +195,15 @@ def _conclude(gate: Gate, estimate: Estimate, baseline: str = "") -> Check:
         verb = {True: "reaches", False: "does not reach"}
         if not gate.operator.is_floor:
             verb = {True: "stays within", False: "exceeds"}
+        of = "" if deciding == estimate.of_value() else f" of {_named(gate, deciding[0])}"
         reason = (
-            f"{_measure(gate, estimate)}; the {end} end of the 95 % interval, {_show(bound)}, "
-            f"{verb[kept]} {_show(threshold)}"
+            f"{_measure(gate, estimate)}; the {end} end of the 95 % interval{of}, "
+            f"{_show(bound)}, {verb[kept]} {_show(threshold)}"
         )
         if baseline:
             reason += f", which follows from champion {baseline} on the same rows"
         if not kept and _keeps(gate.operator, estimate.value, threshold):
-            reason += f"; {estimate.n} rows are too few to be sure"
+            reason += f"; {estimate.n(deciding)} rows are too few to be sure"
     return Check(
         gate=_text(gate),
         outcome=Outcome.PASSED if kept else Outcome.FAILED,
@@ -286,7 +212,7 @@ def _conclude(gate: Gate, estimate: Estimate, baseline: str = "") -> Check:
         high=estimate.high,
         threshold=threshold,
         baseline=baseline,
-        n=estimate.n,
+        n=estimate.n(deciding),
         reason=reason,
     )
 
@@ -300,7 +226,7 @@ def _first(gate: Gate, estimate: Estimate) -> Check:
         value=estimate.value,
         low=estimate.low,
         high=estimate.high,
-        n=estimate.n,
+        n=estimate.n(estimate.of_value()),
         reason=_NO_CHAMPION if defined else undefined,
     )
 
@@ -342,18 +268,16 @@ def _keeps(operator: Operator, value: float, threshold: float) -> bool:
 def _measure(gate: Gate, estimate: Estimate) -> str:
     value = "" if math.isnan(estimate.value) else f" is {_show(estimate.value)}"
     if not gate.over:
-        return f"{gate.metric}{value}" + (f" on {estimate.n} rows" if value else "")
-    undefined = [g for g in estimate.groups if math.isnan(g.value)]
-    if undefined:
-        return f"{gate.metric} of {gate.by}={undefined[0].group} (n={undefined[0].n})"
-    ordered = sorted(estimate.groups, key=lambda g: g.value)
-    ends = {
-        Reduction.MIN: ordered[:1],
-        Reduction.MAX: ordered[-1:],
-        Reduction.GAP: [ordered[0], ordered[-1]],
-    }[gate.over]
-    named = " to ".join(f"{_show(g.value)} for {gate.by}={g.group} (n={g.n})" for g in ends)
-    return f"{gate.over}({gate.metric}){value}: {named}"
+        return f"{gate.metric}{value}" + (f" on {estimate.rows} rows" if value else "")
+    of_value = estimate.of_value()
+    if math.isnan(estimate.value):
+        return f"{gate.metric} of {_named(gate, of_value[0])}"
+    values = " to ".join(f"{_show(g.value)} for {_named(gate, g)}" for g in of_value)
+    return f"{gate.over}({gate.metric}){value}: {values}"
+
+
+def _named(gate: Gate, group: GroupValue) -> str:
+    return f"{gate.by}={group.group} (n={group.n})"
 
 
 def _suggestion(name: str, known: Sequence[str] | Mapping[str, object], are: str) -> str:
@@ -371,11 +295,4 @@ def _show(value: float) -> str:
     return f"{value:.4g}"
 
 
-__all__ = [
-    "MIN_GROUP",
-    "Baseline",
-    "Estimate",
-    "Estimator",
-    "GroupValue",
-    "judge",
-]
+__all__ = ["MIN_GROUP", "Baseline", "judge"]

@@ -34,6 +34,11 @@ class CodeState:
     untracked: tuple[str, ...] = ()
     note: str = ""
 
+    @property
+    def stamp(self) -> str:
+        """The commit, marked `…-dirty` if it is not all there is; empty if unknown."""
+        return f"{self.commit}-dirty" if self.commit and self.is_dirty else self.commit
+
     def tags(self) -> dict[str, str]:
         """Give it as tags of a run: MLflow's own where there are some, else `mlops_nb.*`."""
         tags = {

@@ -103,6 +103,19 @@ class Notebook:
                 return parameter
         raise UnknownParameter(f"{self.path} has no parameter {name!r}", hint=self._known(name))
 
+    def defaults(self, given: Iterable[str]) -> dict[str, object]:
+        """Give what the notebook itself sets its other parameters to.
+
+        Args:
+            given: names of the parameters that a run is given.
+        """
+        names = set(given)
+        return {
+            p.name: p.own_value
+            for p in self.parameters
+            if p.has_default and p.name not in names
+        }
+
     def check_names(self, names: Iterable[str]) -> None:
         """Check the names of all that a run is to be given.
 

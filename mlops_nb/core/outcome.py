@@ -1,4 +1,4 @@
-"""What a finished run means to who waited for it."""
+"""What a finished run means to who waited for it, and how it keeps what went wrong."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from mlops_nb import errors
 from mlops_nb.core.gate import Verdict
-from mlops_nb.core.run import RunState
+from mlops_nb.core.run import Failure, RunState
 
 if TYPE_CHECKING:
-    from mlops_nb.core.run import Failure, Run
+    from mlops_nb.core.run import Run
 
 
 def ensure_success(run: Run) -> Run:
@@ -27,21 +27,29 @@ def ensure_success(run: Run) -> Run:
             f"{run.id} was cancelled", hint=f"go on with it: mlops retry {run.id}"
         )
     if run.verdict is not None and not run.verdict.passed:
-        refused = run.verdict.refused
         raise errors.GateFailed(
-            f"{run.id}: {len(refused)} of {len(run.verdict.checks)} gates did not pass: "
-            + "; ".join(f"{check.gate} ({check.reason})" for check in refused),
+            f"{run.id}: {run.verdict.refusal}",
             verdict=run.verdict,
-            hint=f"look at `mlops show {run.id}`; nothing was registered or deployed",
+            hint=f"nothing was registered or deployed; to look again: mlops show {run.id}",
         )
     return run
+
+
+def failure_of(error: errors.MlopsError, step: str = "run") -> Failure:
+    """Give a step's error as its run keeps it; `ensure_success` makes an error of it again."""
+    return Failure(
+        reason=error.message,
+        hint=error.hint,
+        step=step,
+        error=type(error).__name__,
+        verdict=error.verdict if isinstance(error, errors.GateFailed) else None,
+    )
 
 
 def _error(run: Run, failure: Failure) -> errors.MlopsError:
     message = f"{run.id}: {failure.reason}"
     if failure.error == errors.GateFailed.__name__:
-        # An environment's gate: what the run itself was judged by may all have passed.
-        verdict = run.verdict or Verdict(checks=())
+        verdict = run.judged_last or Verdict(checks=())
         return errors.GateFailed(message, hint=failure.hint, verdict=verdict)
     class_ = getattr(errors, failure.error, errors.RunFailed)
     if class_ is errors.RunFailed:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
+from mlops_nb.core.argument import as_argument, shield
 from mlops_nb.core.profile import Profile, is_pinned
 from mlops_nb.core.quantity import format_duration, format_size
 from mlops_nb.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from mlops_nb.core.run import RunSpec
     from mlops_nb.core.settings import Kubeflow
     from mlops_nb.core.verbs import Job
@@ -116,6 +117,10 @@ class Plan:
         """Give a step; there is one of the name."""
         return next(step for step in self.steps if step.name == name)
 
+    def fresh(self) -> Plan:
+        """Give the pipeline with no result taken from an earlier run: a schedule is to run."""
+        return replace(self, steps=tuple(replace(step, is_cached=False) for step in self.steps))
+
 
 def plan(
     job: Job,
@@ -142,24 +147,14 @@ def plan(
         UserError: if no image, tracking server or secret's variable is named for the pods, or
             an argument is too long for one.
     """
-    image = profile.image or kubeflow.image
-    _check(job, profile, kubeflow, image)
+    light = light_pod(profile, kubeflow)
+    _check(job, profile)
     words = _Words(job, bundle=bundle, settings=settings, experiment=experiment)
-    variables = {TRACKING_VARIABLE: kubeflow.tracking_uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
     full = replace(
         profile,
-        image=image,
-        env={**variables, **profile.env},
+        image=light.image,
+        env=light.env,
         retries=max(job.retries, profile.retries),
-    )
-    light = Profile(
-        name=profile.name,
-        image=image,
-        cpu=_CPU,
-        memory=_MEMORY,
-        env=full.env,
-        secrets=full.secrets,
-        pull_secrets=full.pull_secrets,
     )
     with_data = replace(light, volumes=_volumes_with_data(words.job, profile))
     tried = kubeflow.check_imports
@@ -190,22 +185,29 @@ def plan(
         items=words.items,
         parallel=job.parallel,
         service_account=profile.service_account or kubeflow.service_account,
-        warnings=_warnings(job, profile, image),
+        warnings=_warnings(job, profile, light.image),
     )
 
 
-def as_argument(value: object) -> str:
-    """Give a domain value as JSON text that reaches a pod's argument unchanged.
+def light_pod(profile: Profile, kubeflow: Kubeflow) -> Profile:
+    """Give what a pod that does not train may use: the profile's image and secrets.
 
-    Kubernetes replaces `$(NAME)` in arguments with a variable's value, Argo and Kubeflow what
-    stands in double braces. Both can only be within JSON's texts, and are escaped there.
+    Raises:
+        UserError: if no image or tracking server is named for the pods, or the profile sets a
+            variable that they have already.
     """
-    return shield(json.dumps(_plain(value), separators=(",", ":")))
-
-
-def shield(text: str) -> str:
-    """Escape in a JSON text what others would replace; the JSON stays the same value."""
-    return text.replace("{{", "{\\u007b").replace("$(", "\\u0024(")
+    image = profile.image or kubeflow.image
+    _check_pods(profile, kubeflow, image)
+    variables = {TRACKING_VARIABLE: kubeflow.tracking_uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return Profile(
+        name=profile.name,
+        image=image,
+        cpu=_CPU,
+        memory=_MEMORY,
+        env={**variables, **profile.env},
+        secrets=profile.secrets,
+        pull_secrets=profile.pull_secrets,
+    )
 
 
 class _Words:
@@ -282,7 +284,7 @@ def _whole(job: Job) -> Job:
     return replace(job, spec=spec, children=())
 
 
-def _check(job: Job, profile: Profile, kubeflow: Kubeflow, image: str) -> None:
+def _check_pods(profile: Profile, kubeflow: Kubeflow, image: str) -> None:
     if not image:
         raise UserError(
             f"no image for profile {profile.name}",
@@ -305,6 +307,9 @@ def _check(job: Job, profile: Profile, kubeflow: Kubeflow, image: str) -> None:
                 f"profile {profile.name} sets {name}, which every pod has already",
                 hint="take it out; the tracking server is tracking_uri in [kubeflow]",
             )
+
+
+def _check(job: Job, profile: Profile) -> None:
     if job.deploy and not job.register:
         raise UserError(
             f"nothing to deploy to {job.deploy}: the run registers no model",
@@ -379,21 +384,3 @@ def _volumes_with_data(job: Job, profile: Profile) -> Mapping[str, str]:
 def _name(stem: str) -> str:
     letters = "".join(c if c.isascii() and c.isalnum() else " " for c in stem.lower())
     return "-".join(letters.split())[:40].strip("-") or "notebook"
-
-
-def _plain(value: object) -> object:
-    """Give a domain value as JSON knows it and `wire` reads it; defaults are left out."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            f.name: _plain(own)
-            for f in fields(value)
-            if (own := getattr(value, f.name)) != f.default
-            and (f.default_factory is MISSING or own != f.default_factory())
-        }
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
-    return value

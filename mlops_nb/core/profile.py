@@ -70,7 +70,8 @@ class Profile:
         labels: labels of the pod; Kueue's queue is `kueue.x-k8s.io/queue-name`.
         annotations: annotations of the pod.
         price: cost of an hour, in whatever currency the team counts.
-        max_wait: seconds a run may wait for its pod; None waits for ever.
+        max_wait: seconds a run may wait for its pod, after which whoever looks at it ends it:
+            Kubeflow itself lets it wait; None waits for ever.
         timeout: seconds the pod may run; None sets no end.
         retries: how often a pod that failed is started again.
         backoff: seconds before the first of these; each next waits twice as long.

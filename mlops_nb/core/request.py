@@ -29,21 +29,16 @@ def above_zero(**numbers: float | None) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A notebook to run, with what and where, and the steps after it.
+class Work:
+    """A notebook to run, with what, within which limits, and where.
 
     Args:
         notebook: path of the notebook.
         parameters: values by name; text is read as its parameter's type says.
-        parameter_file: YAML or JSON file with more of them; `parameters` win.
         data: uri by parameter name.
-        gates: expressions to judge by, besides those of mlops.toml for `register`.
-        register: name to register the model under; empty registers none.
-        deploy: environment to propose the registered model to; empty proposes none.
-        timeout: seconds for the whole run.
+        timeout: seconds for a whole run.
         cell_timeout: seconds for any one cell.
-        memory: bytes the kernel may use.
-        retries: how often a run that failed for no fault of the notebook's is started again.
+        memory: bytes a kernel may use.
         kernel: kernelspec name.
         on: executor: `local` or `kubeflow`; empty takes the project's.
         profile: named resources of mlops.toml, for executors that have them.
@@ -54,15 +49,10 @@ class Request:
 
     notebook: str
     parameters: Mapping[str, object] = field(default_factory=dict)
-    parameter_file: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
-    gates: tuple[str, ...] = ()
-    register: str = ""
-    deploy: str = ""
     timeout: float | None = None
     cell_timeout: float | None = None
     memory: int | None = None
-    retries: int = 0
     kernel: str = ""
     on: str = ""
     profile: str = ""
@@ -73,7 +63,7 @@ class Request:
     def __post_init__(self) -> None:
         """Refuse limits under which nothing runs."""
         above_zero(timeout=self.timeout, cell_timeout=self.cell_timeout, memory=self.memory)
-        at_least(0, retries=self.retries, gpu=self.gpu)
+        at_least(0, gpu=self.gpu)
 
     @property
     def placement(self) -> Placement:
@@ -86,3 +76,27 @@ class Request:
             memory=self.memory,
             image=self.image,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Work):
+    """A notebook to run once, and the steps after it.
+
+    Args:
+        parameter_file: YAML or JSON file with more parameters; `parameters` win.
+        gates: expressions to judge by, besides those of mlops.toml for `register`.
+        register: name to register the model under; empty registers none.
+        deploy: environment to propose the registered model to; empty proposes none.
+        retries: how often a run that failed for no fault of the notebook's is started again.
+    """
+
+    parameter_file: str = ""
+    gates: tuple[str, ...] = ()
+    register: str = ""
+    deploy: str = ""
+    retries: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse limits under which nothing runs."""
+        Work.__post_init__(self)
+        at_least(0, retries=self.retries)

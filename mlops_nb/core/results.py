@@ -154,7 +154,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "schedule delete": Scheduled,
     "schedules": ScheduleList,
     "runs": RunList,
-    "show": SweepResult | Run,
+    "show": SweepResult | Scheduled | Run,
     "logs": Log,
     "cancel": Run,
     "retry": SweepResult | Run,

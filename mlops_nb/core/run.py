@@ -97,6 +97,8 @@ class Failure:
         traceback: its traceback as plain text.
         step: what failed: `run`, or the step after it: `record`, `gates`, `register`, `deploy`.
         error: name of the class of `mlops_nb.errors` that a waiting caller is given.
+        verdict: every gate that the step was held to, its environment's among them, where one
+            of these refused it.
     """
 
     reason: str
@@ -107,6 +109,7 @@ class Failure:
     traceback: str = ""
     step: str = "run"
     error: str = "RunFailed"
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +124,13 @@ class Run:
         url: page of the run in the tracking server; empty for a store without one.
         directory: run directory on this machine; empty for a run made elsewhere.
         parent: id of the sweep it belongs to; empty if none.
+        schedule: name of the schedule that started it; empty if none did.
         parameters: injected values; secrets appear as `secret:NAME`.
+        defaults: values of the notebook's other parameters, as its own cell sets them: the
+            value, or the source text of one that is no literal; known once the run is recorded.
+        code_commit: commit of the notebook's repository, `…-dirty` if it had changes; empty if
+            unknown.
+        code_note: what could not be told of that repository, in words; empty if nothing.
         metrics: last value by name.
         datasets: what was staged, with its digest.
         started: when the runner took it up; None before.
@@ -135,6 +144,7 @@ class Run:
         model: registered version as `name/version`; empty if none.
         pull_request: number of the deployment pull request; None if none.
         best: `max:METRIC` or `min:METRIC` of a sweep; empty if none.
+        children: how many runs a sweep consists of; 0 of a run that is none.
         executor: name of the executor that runs it.
         address: the executor's own id of it: Kubeflow's run id; empty on this machine.
         doing: the step it is at or what it waits for, in words; empty if there is no more to
@@ -151,7 +161,11 @@ class Run:
     url: str = ""
     directory: str = ""
     parent: str = ""
+    schedule: str = ""
     parameters: Mapping[str, object] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    code_commit: str = ""
+    code_note: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     datasets: tuple[Dataset, ...] = ()
     started: datetime | None = None
@@ -165,11 +179,22 @@ class Run:
     model: str = ""
     pull_request: int | None = None
     best: str = ""
+    children: int = 0
     executor: str = "local"
     address: str = ""
     doing: str = ""
     cached_from: str = ""
     placement: Placement = Placement()
+
+    @property
+    def judged_last(self) -> Verdict | None:
+        """The verdict that decided: of a step that gates refused, else the run's own."""
+        return (self.failure and self.failure.verdict) or self.verdict
+
+    @property
+    def is_schedule(self) -> bool:
+        """Whether it is no run, but the record that a schedule's runs are copied from."""
+        return bool(self.schedule) and self.schedule == self.id
 
     @property
     def is_at_hand(self) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mlops_nb.core.recurring import (
     DeleteSchedule,
@@ -14,9 +13,12 @@ from mlops_nb.core.recurring import (
     Schedules,
     UpdateSchedule,
 )
-from mlops_nb.core.request import Request, above_zero, at_least
+from mlops_nb.core.request import Request, Work, above_zero, at_least
 from mlops_nb.core.run import Placement, Run, RunSpec, RunState
 from mlops_nb.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "BY_NAME", "Cancel", "Compare", "DeleteSchedule", "Deploy", "Doctor", "Eject", "History",
@@ -36,9 +38,17 @@ class Init:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doctor:
-    """Probe every configured part, each for at most `timeout` seconds."""
+    """Probe every configured part.
+
+    Args:
+        timeout: seconds that each may take.
+        inside: whether a pod on Kubeflow is to try what pods need, too; it may take three
+            minutes, or `timeout` if that is more.
+        verb: the word for it.
+    """
 
     timeout: float = 10.0
+    inside: bool = False
     verb: Literal["doctor"] = "doctor"
 
     def __post_init__(self) -> None:
@@ -71,67 +81,32 @@ class Train(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
-    """Run a notebook once for each set of parameters.
+class Sweep(Work):
+    """Run a notebook once for each set of parameters; limits and places are each child's.
 
     Args:
-        notebook: path of the notebook.
         parameters: text by name: `0.1,0.01` lists values, `2..8` counts, anything else is one.
         file: CSV file, one set a row; its columns are parameters.
         random: how many of the sets to draw; 0 takes all.
         seed: seed of the drawing.
         parallel: how many children run at once.
         best: `max:METRIC` or `min:METRIC`.
-        data: uri by parameter name, for each child.
         wait: as of a single run, for the whole sweep.
-        timeout: seconds for each child.
-        cell_timeout: seconds for any one cell.
-        memory: bytes each child's kernel may use.
-        kernel: kernelspec name.
-        on: executor: `local` or `kubeflow`; empty takes the project's.
-        profile: named resources of mlops.toml, for each child.
-        gpu: accelerators instead of the profile's.
-        cpu: CPU request instead of the profile's.
-        image: container image instead of the profile's.
     """
 
-    notebook: str
-    parameters: Mapping[str, object] = field(default_factory=dict)
     file: str = ""
     random: int = 0
     seed: int = 0
     parallel: int = 1
     best: str = ""
-    data: Mapping[str, str] = field(default_factory=dict)
     wait: bool | None = None
-    timeout: float | None = None
-    cell_timeout: float | None = None
-    memory: int | None = None
-    kernel: str = ""
-    on: str = ""
-    profile: str = ""
-    gpu: int | None = None
-    cpu: str = ""
-    image: str = ""
     verb: Literal["sweep"] = "sweep"
 
     def __post_init__(self) -> None:
         """Refuse numbers that run nothing."""
-        above_zero(timeout=self.timeout, cell_timeout=self.cell_timeout, memory=self.memory)
-        at_least(0, random=self.random, gpu=self.gpu)
+        Work.__post_init__(self)
+        at_least(0, random=self.random)
         at_least(1, parallel=self.parallel)
-
-    @property
-    def placement(self) -> Placement:
-        """Where it is to go on."""
-        return Placement(
-            on=self.on,
-            profile=self.profile,
-            gpu=self.gpu,
-            cpu=self.cpu,
-            memory=self.memory,
-            image=self.image,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +125,7 @@ class Runs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Show:
-    """Show a run; of a sweep, its children too."""
+    """Show a run; of a sweep, its children too; a schedule by its name."""
 
     run: str
     verb: Literal["show"] = "show"
@@ -215,15 +190,24 @@ class Deploy:
     Args:
         model: `NAME`, `NAME/VERSION` or `NAME@ALIAS`.
         to: environment.
-        canary: percentages such as `5,25,50,100`; empty takes the environment's.
+        canary: percentages such as `5,25,50,100`; None takes the environment's.
         dry_run: show the change, write nothing.
     """
 
     model: str
     to: str
-    canary: str = ""
+    canary: str | None = None
     dry_run: bool = False
     verb: Literal["deploy"] = "deploy"
+
+    def __post_init__(self) -> None:
+        """Refuse an empty plan: a variable that was never set is no wish for the default."""
+        if self.canary is not None and not self.canary.strip():
+            raise UserError(
+                "canary is empty",
+                hint="give rising percentages that end at 100, e.g. --canary 5,25,50,100, or "
+                "leave it out: the environment has its own",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,4 +337,5 @@ class Job:
             parent=self.parent,
             parameters={**spec.parameters, **secrets},
             best=self.best,
+            children=len(self.children),
         )

@@ -64,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--tracking-port", type=int, default=5000, help="of the tracking server (5000)")
     add("--gpus", type=int, metavar="N", help="how many there are; else as many as asked for")
     add("--parallel", type=int, default=2, metavar="N", help="pods that run at once (2)")
+    add(
+        "--mlflow-plugin",
+        action="store_true",
+        help="with Kubeflow's own MLflow plugin, which makes MLflow runs for each pipeline run",
+    )
     return parser
 
 
@@ -71,18 +76,20 @@ def _serve(given: argparse.Namespace) -> None:
     project = Project.open()
     if not project.is_initialized:
         raise UserError(f"{project.folder} is no project yet", hint="run `mlops init`")
-    options = Options(
-        folder=project.runs_folder.parent / "kubeflow",
-        port=given.port,
-        parallel=given.parallel,
-        accelerators=given.gpus,
-    )
     with ExitStack() as stack:
         tracking = project.tracking_uri
         if tracking.startswith("sqlite:"):
             tracking = stack.enter_context(
                 _tracking_server(project.folder, tracking, given.tracking_port)
             )
+        options = Options(
+            folder=project.runs_folder.parent / "kubeflow",
+            port=given.port,
+            parallel=given.parallel,
+            accelerators=given.gpus,
+            mlflow=tracking if given.mlflow_plugin else "",
+            mlflow_experiment=project.settings.experiment or project.settings.name,
+        )
         server = stack.enter_context(serve(options))
         written = _introduce(project, server.url, tracking)
         print(f"a stand-in for Kubeflow Pipelines: {server.url}")

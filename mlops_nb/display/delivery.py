@@ -52,9 +52,12 @@ def _(value: DeploymentHistory) -> str:
     if not value.deployments:
         return "nothing was deployed yet; propose something: mlops deploy MODEL --to ENV"
     rows = deployed_rows(value.deployments)
-    said = [table(DEPLOYED_HEADINGS[:-1], [row[:-1] for row in rows])]
-    for deployed, row in zip(value.deployments, rows, strict=True):
-        if why := row[-1]:
+    # A terminal has no room for a column of each.
+    shown = [(*row[:2], " ".join(row[2:5]), *row[5:-1]) for row in rows]
+    headings = (*DEPLOYED_HEADINGS[:2], "what", *DEPLOYED_HEADINGS[5:-1])
+    said = [table(headings, shown)]
+    for deployed, row in zip(value.deployments, shown, strict=True):
+        if why := deployed.reason:
             said.append(wrap(why, first=f"{deployed.commit[:8]} {row[2]}: ", indent="    "))
     return "\n".join(said)
 
@@ -62,7 +65,9 @@ def _(value: DeploymentHistory) -> str:
 DEPLOYED_HEADINGS = (
     "when",
     "env",
-    "what",
+    "action",
+    "model",
+    "version",
     "asked by",
     "merged by",
     "run",
@@ -79,7 +84,9 @@ def deployed_rows(deployed: Sequence[Deployed]) -> list[tuple[str, ...]]:
         (
             when(d.when),
             d.environment,
-            f"{d.action} {d.model} {d.previous or '–'} → {d.version or '–'}",
+            d.action,
+            d.model,
+            _versions(d),
             _name(d.requested_by),
             _name(d.merged_by),
             d.lock.run if d.lock else "",
@@ -94,6 +101,12 @@ def deployed_rows(deployed: Sequence[Deployed]) -> list[tuple[str, ...]]:
     ]
 
 
+def _versions(deployed: Deployed) -> str:
+    """Give the versions before and after; the one alone where there is no other."""
+    numbers = (deployed.previous, deployed.version)
+    return " → ".join(str(number) for number in numbers if number)
+
+
 def _name(person: str) -> str:
     """Give the name of `Name <mail>`; the mail is in Git and in the JSON."""
     return person.partition(" <")[0]
@@ -101,15 +114,25 @@ def _name(person: str) -> str:
 
 @text.register(Merged)
 def _(value: Merged) -> str:
-    pull = value.pull_request
-    how = (
-        f"✔ merged #{pull.number}" if pull.is_changed else f"✔ #{pull.number} was merged before"
+    head = f"✔ {merged_how(value)}: {value.pull_request.title}"
+    return "\n  ".join([head, *merged_what(value)])
+
+
+def merged_how(value: Merged) -> str:
+    """Say whether a pull request was merged now."""
+    number = value.pull_request.number
+    return (
+        f"merged #{number}" if value.pull_request.is_changed else f"#{number} was merged before"
     )
-    said = f"{how}: {pull.title}"
+
+
+def merged_what(value: Merged) -> list[str]:
+    """Say what became of the environment and the registry by a merge, a line each."""
+    said = []
     if value.version:
-        said += f"\n  {value.model} in {value.environment} is now version {value.version}"
+        said.append(f"{value.model} in {value.environment} is now version {value.version}")
     if value.alias:
-        said += f"\n  {value.model}@{value.alias} → {value.model}/{value.version}"
+        said.append(f"{value.model}@{value.alias} → {value.model}/{value.version}")
     return said
 
 

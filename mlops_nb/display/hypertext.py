@@ -12,7 +12,7 @@ from html import escape
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mlops_nb.core.delivery import Deployment
+from mlops_nb.core.delivery import Deployment, Merged
 from mlops_nb.core.gate import Outcome, Verdict
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.notebook import Notebook
@@ -22,6 +22,7 @@ from mlops_nb.core.results import (
     Comparison,
     DeploymentHistory,
     Diagnosis,
+    Initialized,
     ModelList,
     RunList,
     SweepResult,
@@ -30,6 +31,7 @@ from mlops_nb.core.run import Failure, Run, RunState
 from mlops_nb.display import delivery, plain, runs, schedules
 from mlops_nb.display.evidence import readable
 from mlops_nb.display.plain import text
+from mlops_nb.display.tables import filled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -72,12 +74,19 @@ def _folded(summary: str, content: str) -> str:
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Give a table; headings and cells are text."""
+    headings, rows = filled(headings, list(rows))
     style = "text-align:left;white-space:nowrap"
     head = "".join(f"<th style='{style}'>{escape(h)}</th>" for h in headings)
+    # A table wider than the page is scrolled; a page cuts it off, or squeezes its columns.
     return (
-        f"<table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(_row(map(_cell, row)) for row in rows)}</tbody></table>"
+        f"<div style='overflow-x:auto'><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(_row(map(_cell, row)) for row in rows)}</tbody></table></div>"
     )
+
+
+def _fact_table(facts: Iterable[tuple[str, str]]) -> str:
+    rows = "".join(_row((_cell(name), _cell(value))) for name, value in facts if value)
+    return f"<table><tbody>{rows}</tbody></table>"
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -92,7 +101,8 @@ def _cell(said: str) -> str:
     if colour:
         shown = f"<span style='color:{colour}'>{shown[:1]}</span>{shown[1:]}"
     # Numbers and states stay whole; reasons and lists are wrapped.
-    wrap = "nowrap" if len(said) <= _LONGEST_UNWRAPPED else "normal;max-width:32em"
+    is_short = len(said) <= _LONGEST_UNWRAPPED
+    wrap = "nowrap" if is_short else "normal;min-width:12em;max-width:32em"
     return f"<td style='text-align:left;vertical-align:top;white-space:{wrap}'>{shown}</td>"
 
 
@@ -116,22 +126,22 @@ def _(value: Verdict) -> str:
 
 @html.register
 def _(value: Run) -> str:
-    return _card(value, "cell")
+    return _card(value)
 
 
-def _card(run: Run, what: str) -> str:
+def _card(run: Run) -> str:
     parts = [_title(run)]
     if not run.state.is_final:
-        parts += [_progress(run, what), _last_line(run)]
+        parts += [_progress(run), _last_line(run)]
     if run.failure:
         parts.append(_failure(run.failure))
-    parts += [_parameters(run.parameters), _metrics(run.metrics)]
-    if run.verdict:
-        parts.append(html(run.verdict))
+    parts += [_parameters(run.parameters), _defaults(run), _metrics(run.metrics)]
+    if run.judged_last:
+        parts.append(html(run.judged_last))
     parts.append(_outcome(run))
     # Drawn again it would close under the reader's hand, so a run in progress has no such part.
     if run.state.is_final:
-        parts.append(_details(run, what))
+        parts.append(_details(run))
     return f"<div>{''.join(parts)}</div>"
 
 
@@ -145,7 +155,7 @@ def _title(run: Run) -> str:
     return f"<div>{state} <b>{_link(run.url, run.id)}</b>{more}</div>"
 
 
-def _progress(run: Run, what: str) -> str:
+def _progress(run: Run) -> str:
     if not run.cells:
         # Without a value the bar moves to and fro: nobody knows yet how long it takes.
         bar = "<progress style='width:20em'></progress>"
@@ -153,7 +163,7 @@ def _progress(run: Run, what: str) -> str:
     now = min(run.cells_done + 1, run.cells)
     memory = f" · {format_size(run.peak_memory)}" if run.peak_memory else ""
     bar = f"<progress style='width:20em' value='{run.cells_done}' max='{run.cells}'></progress>"
-    return f"<div>{bar} {what} {now} of {run.cells}{memory}</div>"
+    return f"<div>{bar} {plain.parts(run)} {now} of {run.cells}{memory}</div>"
 
 
 def _last_line(run: Run) -> str:
@@ -170,19 +180,26 @@ def _failure(failure: Failure) -> str:
     return reason + hint
 
 
-def _names(pairs: Iterable[tuple[str, str]], count: int) -> str:
+def _names(pairs: Iterable[tuple[str, str]], count: int, before: str = "") -> str:
     shown = " &nbsp; ".join(
         f"{escape(name)} {value}" for name, value in islice(pairs, _MOST_NAMES)
     )
     more = f" and {count - _MOST_NAMES} more"
-    return f"<div>{shown}{more if count > _MOST_NAMES else ''}</div>" if shown else ""
+    said = f"{before}{shown}{more if count > _MOST_NAMES else ''}"
+    return f"<div>{said}</div>" if shown else ""
 
 
-def _parameters(parameters: Mapping[str, object]) -> str:
+def _parameters(parameters: Mapping[str, object], before: str = "") -> str:
     pairs = ((name, plain.cell(value)) for name, value in parameters.items())
     return _names(
-        ((name, escape(value[:_LONGEST_LINE])) for name, value in pairs), len(parameters)
+        ((name, escape(value[:_LONGEST_LINE])) for name, value in pairs),
+        len(parameters),
+        before,
     )
+
+
+def _defaults(run: Run) -> str:
+    return _parameters(run.defaults, "defaults: ")
 
 
 def _metrics(metrics: Mapping[str, float]) -> str:
@@ -202,19 +219,19 @@ def _outcome(run: Run) -> str:
     return f"<div>{' &nbsp; '.join(said)}</div>" if said else ""
 
 
-def _details(run: Run, what: str) -> str:
+def _details(run: Run) -> str:
     facts = [
         ("notebook", run.notebook),
         ("started", plain.when(run.started)),
         ("cached", f"the result of {run.cached_from}" if run.cached_from else ""),
-        (f"{what}s", f"{run.cells_done} of {run.cells}" if run.cells else ""),
+        (f"{plain.parts(run)}s", f"{run.cells_done} of {run.cells}" if run.cells else ""),
         ("peak memory", format_size(run.peak_memory) if run.peak_memory else ""),
         *((f"data {d.name}", f"{d.uri} ({d.digest})") for d in run.datasets),
+        ("commit", plain.code(run)),
         ("MLflow run", run.tracking_id),
         ("folder", run.directory),
     ]
-    rows = "".join(_row((_cell(name), _cell(value))) for name, value in facts if value)
-    content = f"<table><tbody>{rows}</tbody></table>"
+    content = _fact_table(facts)
     if run.failure and run.failure.traceback:
         traceback = _ANSI.sub("", run.failure.traceback)
         content += _pre(traceback[-_LONGEST_TRACEBACK:])
@@ -226,7 +243,7 @@ def _(value: SweepResult) -> str:
     best = f"<div>★ best: <b>{escape(value.best)}</b></div>" if value.best else ""
     rows = runs.side_by_side(value.children, value.best)
     lacking = f"<div>{escape(said)}</div>" if (said := runs.lacking(value)) else ""
-    return f"<div>{_card(value.run, 'run')}{best}{lacking}{_table(*rows)}</div>"
+    return f"<div>{_card(value.run)}{best}{lacking}{_table(*rows)}</div>"
 
 
 @html.register
@@ -298,9 +315,29 @@ def _(value: Deployment) -> str:
 
 @html.register
 def _(value: Scheduled) -> str:
-    rows = "".join(_row((_cell(name), _cell(said))) for name, said in schedules.facts(value))
     head = escape(schedules.headline(value))
-    return f"<div><b>{head}</b></div><table><tbody>{rows}</tbody></table>"
+    return f"<div><b>{head}</b></div>{_fact_table(schedules.facts(value))}"
+
+
+@html.register
+def _(value: Initialized) -> str:
+    head = f"<b>{_marked(_GREEN, '✔ project')}</b> {escape(value.folder)}"
+    facts = [
+        ("settings", value.settings),
+        ("GitOps", value.repository),
+        ("made", ", ".join(value.created) or "nothing: everything was there already"),
+    ]
+    next_ = ("%mlops inspect NOTEBOOK", "%mlops train NOTEBOOK", "%mlops doctor")
+    lines = ", ".join(f"<code>{line}</code>" for line in next_)
+    return f"<div>{head}</div>{_fact_table(facts)}<div>→ {lines}</div>"
+
+
+@html.register
+def _(value: Merged) -> str:
+    head = _marked(_GREEN, f"✔ {delivery.merged_how(value)}")
+    pull = value.pull_request
+    what = "".join(f"<div>{escape(said)}</div>" for said in delivery.merged_what(value))
+    return f"<div><b>{head}</b> {_link(pull.url, pull.title)}</div>{what}"
 
 
 @html.register

@@ -67,6 +67,27 @@ def cell(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+def valued(run: Run, name: str) -> str:
+    """Give a run's value of a parameter, marked where it is the notebook's own."""
+    if name in run.parameters:
+        return cell(run.parameters[name])
+    return f"{cell(run.defaults[name])} (default)" if name in run.defaults else ""
+
+
+def code(run: Run) -> str:
+    """Give the commit a run was made from, or why there is none."""
+    commit, mark, _ = run.code_commit.partition("-dirty")
+    said = [commit[:12] + (", with changes that were not committed" if mark else "")]
+    if run.code_note:
+        said.append(run.code_note if commit else f"none: {run.code_note}")
+    return "; ".join(filter(None, said))
+
+
+def parts(run: Run) -> str:
+    """Give the word for what a run consists of."""
+    return "run" if run.children else "cell"
+
+
 def line(event: Event) -> str:
     """Give an event as one line of text."""
     match event:

@@ -12,28 +12,41 @@ from mlops_nb.core.results import (
     RunList,
     SweepResult,
 )
-from mlops_nb.core.run import Run
+from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.sweep import parse_best
-from mlops_nb.display.plain import MARKS, cell, gates, number, text, took, when
+from mlops_nb.display.plain import (
+    MARKS,
+    cell,
+    code,
+    gates,
+    number,
+    parts,
+    text,
+    took,
+    valued,
+    when,
+)
 from mlops_nb.display.tables import table, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
-def _facts(run: Run, parts: str) -> list[tuple[str, str]]:
+def _facts(run: Run) -> list[tuple[str, str]]:
     cells = f"{run.cells_done}/{run.cells}" if run.cells else ""
     datasets = "; ".join(f"{d.name} = {d.uri} ({d.digest[:19]}…)" for d in run.datasets)
     facts = [
         ("notebook", run.notebook),
         ("started", f"{when(run.started)}, took {took(run)}" if run.started else ""),
-        (parts, cells),
+        (f"{parts(run)}s", cells),
         ("cached", f"the result of {run.cached_from}" if run.cached_from else ""),
         ("doing", run.doing),
         ("peak memory", format_size(run.peak_memory) if run.peak_memory else ""),
         ("resources", resources(run)),
-        ("parameters", ", ".join(f"{k}={cell(v)}" for k, v in run.parameters.items())),
+        ("parameters", _given(run.parameters)),
+        ("defaults", _given(run.defaults)),
         ("data", datasets),
+        ("commit", code(run)),
         ("metrics", ", ".join(f"{k} {number(v)}" for k, v in sorted(run.metrics.items()))),
         ("model", run.model),
         ("pull request", f"#{run.pull_request}" if run.pull_request else ""),
@@ -46,9 +59,13 @@ def _facts(run: Run, parts: str) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
+def _given(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={cell(value)}" for name, value in values.items())
+
+
 @text.register(Run)
 def _(value: Run) -> str:
-    return _told(value, "cells")
+    return _told(value)
 
 
 def resources(run: Run) -> str:
@@ -67,19 +84,18 @@ def resources(run: Run) -> str:
     return ", ".join(filter(None, said))
 
 
-def _told(value: Run, parts: str) -> str:
-    """Tell of a run, whose parts are cells, or runs if it is a sweep."""
+def _told(value: Run) -> str:
     lines = [f"{MARKS[value.state]} {value.id} {value.state}"]
     if value.failure:
         lines.append(f"  {value.failure.reason}")
         if value.failure.hint:
             lines.append(f"  → {value.failure.hint}")
-    for name, fact in _facts(value, parts):
+    for name, fact in _facts(value):
         first = f"  {name:<12} "
-        may_fold = name in {"parameters", "data", "metrics"}
+        may_fold = name in {"parameters", "defaults", "data", "metrics"}
         lines.append(wrap(fact, first=first, indent=" " * 15) if may_fold else first + fact)
-    if value.verdict:
-        lines += ["", gates(value.verdict, "  ")]
+    if value.judged_last:
+        lines += ["", gates(value.judged_last, "  ")]
     return "\n".join(lines)
 
 
@@ -88,12 +104,13 @@ RUN_HEADINGS = ("run", "state", "notebook", "started", "took", "metrics", "gates
 
 def run_row(run: Run) -> tuple[str, ...]:
     """Give a run as a row of a list."""
-    gates = "" if run.verdict is None else ("passed" if run.verdict.passed else "refused")
+    verdict = run.judged_last
+    gates = "" if verdict is None else ("passed" if verdict.passed else "refused")
     metrics = ", ".join(f"{k} {number(v)}" for k, v in sorted(run.metrics.items())[:3])
     return (
         run.id,
         standing(run),
-        run.notebook.rpartition("/")[2],
+        _notebook(run),
         when(run.started),
         took(run),
         metrics,
@@ -102,29 +119,37 @@ def run_row(run: Run) -> tuple[str, ...]:
     )
 
 
+def _notebook(run: Run) -> str:
+    name = run.notebook.rpartition("/")[2]
+    return f"sweep of {run.children}: {name}" if run.children else name
+
+
 @text.register(RunList)
 def _(value: RunList) -> str:
     if not value.runs:
         return "no runs; start one: mlops train NOTEBOOK"
     rows = [run_row(run) for run in value.runs]
-    if all(row[0].startswith(row[2].removesuffix(".ipynb").lower()) for row in rows):
+    names = [run.notebook.rpartition("/")[2].removesuffix(".ipynb") for run in value.runs]
+    if all(row[0].startswith(name.lower()) for row, name in zip(rows, names, strict=True)):
         # The ids tell the notebooks.
-        rows = [(*row[:2], "", *row[3:]) for row in rows]
+        rows = [
+            (*row[:2], row[2].partition(": ")[0] if run.children else "", *row[3:])
+            for row, run in zip(rows, value.runs, strict=True)
+        ]
     return table(RUN_HEADINGS, rows)
 
 
 def standing(run: Run) -> str:
     """Give a run's state, and how many of its cells are done while it runs."""
     cells = f" {run.cells_done}/{run.cells}" if run.cells and not run.state.is_final else ""
-    return f"{MARKS[run.state]} {run.state}{cells}"
+    state = "waiting" if run.parent and run.state is RunState.QUEUED else run.state
+    return f"{MARKS[run.state]} {state}{cells}"
 
 
 def side_by_side(runs: Sequence[Run], best: str = "") -> tuple[list[str], list[list[str]]]:
-    """Give one row a run: parameters that differ, then metrics."""
-    names = list(dict.fromkeys(name for run in runs for name in run.parameters))
-    differing = [
-        n for n in names if len({cell(run.parameters.get(n)) for run in runs}) > 1
-    ] or (names if len(runs) == 1 else [])
+    """Give one row a run: parameters that differ, defaults marked, then metrics."""
+    names = _names(runs)
+    differing = [n for n in names if len(_values(runs, n)) > 1 or len(runs) == 1]
     metrics = sorted({name for run in runs for name in run.metrics})
     notebooks = {run.notebook for run in runs}
     rows = [
@@ -132,7 +157,7 @@ def side_by_side(runs: Sequence[Run], best: str = "") -> tuple[list[str], list[l
             run.id + (" ★" if run.id == best else ""),
             standing(run),
             *([run.notebook.rpartition("/")[2]] if len(notebooks) > 1 else []),
-            *(cell(run.parameters[n]) if n in run.parameters else "" for n in differing),
+            *(valued(run, n) for n in differing),
             *(number(run.metrics.get(m)) for m in metrics),
         ]
         for run in runs
@@ -145,13 +170,26 @@ def shared(runs: Sequence[Run]) -> str:
     """Give the parameters that are the same in all of several runs, as `lr=0.1, depth=3`."""
     if len(runs) < 2:
         return ""
-    first, *rest = runs
-    same = {
-        name: value
-        for name, value in first.parameters.items()
-        if all(cell(run.parameters.get(name)) == cell(value) for run in rest)
-    }
-    return ", ".join(f"{name}={cell(value)}" for name, value in same.items())
+    same = [name for name in _names(runs) if len(_values(runs, name)) == 1]
+    # Where one was given what is the others' default, the value is all there is to say.
+    said = {name: min((valued(run, name) for run in runs), key=len) for name in same}
+    return ", ".join(f"{name}={value}" for name, value in said.items())
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """Give the parameters of several runs, those that were given first."""
+    given = [name for run in runs for name in run.parameters]
+    return list(dict.fromkeys([*given, *(name for run in runs for name in run.defaults)]))
+
+
+def _values(runs: Sequence[Run], name: str) -> set[str | None]:
+    """Give the values that runs have of a parameter; None stands for those that have none."""
+    every = [
+        {**run.defaults, **run.parameters}
+        for run in runs
+        if name in run.parameters or name in run.defaults or run.state.is_final
+    ]
+    return {cell(values[name]) if name in values else None for values in every}
 
 
 def lacking(value: SweepResult) -> str:
@@ -179,7 +217,7 @@ def _(value: Comparison) -> str:
 
 @text.register(SweepResult)
 def _(value: SweepResult) -> str:
-    lines = [_told(value.run, "runs"), "", table(*side_by_side(value.children, value.best))]
+    lines = [_told(value.run), "", table(*side_by_side(value.children, value.best))]
     lines += [
         wrap(child.failure.reason, first=f"✘ {child.id}: ", indent="    ")
         for child in value.children

@@ -70,7 +70,7 @@ def headline(scheduled: Scheduled) -> str:
     elif scheduled.changes:
         how = "changed: " + "; ".join(scheduled.changes)
     else:
-        how = f"{scheduled.state}, as before"
+        how = f"is {scheduled.state}"
     return f"{_MARKS[scheduled.state]} schedule {scheduled.name} {how}"
 
 

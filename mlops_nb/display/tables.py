@@ -40,7 +40,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, indent: str
 
     Where even folded columns do not fit side by side, each row becomes lines of its own.
     """
-    headings, cells = _filled(headings, list(rows))
+    headings, cells = filled(headings, list(rows))
     widths = _widths([headings, *cells], width() - len(indent))
     shown = (
         _side_by_side(headings, cells, widths)
@@ -50,9 +50,10 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, indent: str
     return "\n".join((indent + line).rstrip() for line in shown)
 
 
-def _filled(
+def filled(
     headings: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> tuple[list[str], list[list[str]]]:
+    """Give a table's headings and rows without the columns that are empty in every row."""
     kept = [
         place
         for place in range(len(headings))

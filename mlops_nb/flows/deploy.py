@@ -75,7 +75,7 @@ def deploy(  # what the composition root knows and this must be told
     current = {**forge.read(f"models/{name}"), **forge.read(f"clusters/{place}")}
     recorded = current.get(lock_path(name, place))
     live = read_lock(recorded, lock_path(name, place)) if recorded is not None else None
-    canary = verb.canary
+    canary = verb.canary or ""
     if live and live.version == version.version:
         # What is live came by a plan of its own; to name it once more changes nothing.
         canary = canary or live.canary
@@ -84,7 +84,7 @@ def deploy(  # what the composition root knows and this must be told
         environment = replace(environment, canary=plan)
     _check_allowed(version, environment)
     run = registry.find(version.tracking_id)
-    verdict = _judge(version, run, (*gates, *environment.gates), judge)
+    verdict = _judge(version, run, place, (*gates, *environment.gates), judge)
     branch = branch_of(name, place)
     lock = replace(
         _lock(version, run, environment, verdict),
@@ -116,6 +116,7 @@ def deploy(  # what the composition root knows and this must be told
             verdict=verdict,
             flavor=version.flavor,
             uses_pickle=version.uses_pickle,
+            code_note=version.tags.get("mlops_nb.git.note", ""),
             requested=now,
             before=current,
             after=dict(files),
@@ -158,6 +159,7 @@ def _check_allowed(version: ModelVersion, environment: Environment) -> None:
 def _judge(
     version: ModelVersion,
     run: Run,
+    environment: str,
     gates: Sequence[str],
     judge: Callable[[ModelVersion, tuple[str, ...]], Verdict],
 ) -> Verdict:
@@ -168,8 +170,7 @@ def _judge(
     verdict = judge(version, every)
     if not verdict.passed:
         raise GateFailed(
-            f"{version} is not proposed: "
-            + "; ".join(f"{c.gate} {c.outcome} ({c.reason})" for c in verdict.refused),
+            f"{version} is not proposed to {environment}: {verdict.refusal}",
             verdict=verdict,
             hint="train a better one; nothing was written",
         )
@@ -198,15 +199,16 @@ def _lock(
         code_commit=f"{commit}-dirty" if dirty else commit,
         code_repository=strip_userinfo(tags.get("mlflow.source.git.repoURL", "")),
         datasets=tuple((d.name, d.digest, strip_userinfo(d.uri)) for d in run.datasets),
-        parameters=_parameters(run),
+        parameters=_as_json(run.parameters),
+        defaults=_as_json(run.defaults),
         metrics=dict(run.metrics),
         gates=tuple((check.gate, str(check.outcome)) for check in verdict.checks),
         canary=",".join(map(str, environment.canary.weights)),
     )
 
 
-def _parameters(run: Run) -> Mapping[str, str]:
-    return {name: json.dumps(value, sort_keys=True) for name, value in run.parameters.items()}
+def _as_json(values: Mapping[str, object]) -> Mapping[str, str]:
+    return {name: json.dumps(value, sort_keys=True) for name, value in values.items()}
 
 
 def _as_asked_before(

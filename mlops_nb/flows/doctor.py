@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-def doctor(parts: Mapping[str, Callable[[], str]], *, timeout: float) -> Diagnosis:
+def doctor(
+    parts: Mapping[str, Callable[[], str]],
+    *,
+    timeout: float,
+    patience: Mapping[str, float] | None = None,
+) -> Diagnosis:
     """Try each part, all at once.
 
     Args:
         parts: by name, a function that tries the part and says what it found, or raises.
         timeout: seconds each may take.
+        patience: other seconds for some of them, by name.
     """
     # Its threads are daemons: a part that never answers does not keep the process alive.
     pool = ThreadPool(max(1, len(parts)))
@@ -28,16 +34,17 @@ def doctor(parts: Mapping[str, Callable[[], str]], *, timeout: float) -> Diagnos
     tries = {name: pool.apply_async(_try, (name, part)) for name, part in parts.items()}
     probes = []
     for name, result in tries.items():
+        seconds = (patience or {}).get(name, timeout)
         try:
-            probes.append(result.get(max(0.0, started + timeout - time.monotonic())))
+            probes.append(result.get(max(0.0, started + seconds - time.monotonic())))
         except TooSlow:
             probes.append(
                 Probe(
                     name=name,
                     ok=False,
-                    detail=f"no answer within {timeout:g} s",
+                    detail=f"no answer within {seconds:g} s",
                     hint="is it running, and reachable from here? try --timeout 60",
-                    seconds=timeout,
+                    seconds=seconds,
                 )
             )
     return Diagnosis(probes=tuple(probes))

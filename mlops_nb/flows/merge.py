@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlops_nb.core.change import lock_path, overlay_path, read_branch
+from mlops_nb.core.change import (
+    PullRequestState,
+    branch_of,
+    lock_path,
+    overlay_path,
+    read_branch,
+    read_lock_path,
+)
 from mlops_nb.core.delivery import Merged
+from mlops_nb.core.events import Note
+from mlops_nb.errors import UserError
 from mlops_nb.manifests.lock import read_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from mlops_nb.core.delivery import Environment
+    from mlops_nb.core.model import ModelVersion
     from mlops_nb.core.verbs import Merge
     from mlops_nb.ports import Forge, Registry
 
@@ -53,3 +63,47 @@ def merge(
     return Merged(
         pull_request=pull, model=model, environment=place, version=version, alias=alias
     )
+
+
+def left_behind(
+    versions: Iterable[ModelVersion], *, forge: Forge, environments: Mapping[str, Environment]
+) -> Iterator[Note]:
+    """Say which aliases are not where the environments are: people merge by Git alone, too.
+
+    Args:
+        versions: registered versions, with their aliases.
+        forge: the GitOps repository.
+        environments: known environments, by name.
+    """
+    every = list(versions)
+    aliased = {(v.name, alias): v.version for v in every for alias in v.aliases}
+    names = {version.name for version in every}
+    live: dict[tuple[str, str], dict[int, str]] = {}
+    for path, content in sorted(forge.read("models").items()):
+        model, place = read_lock_path(path) or ("", "")
+        if model in names and place in environments and (alias := environments[place].alias):
+            try:
+                version = read_lock(content, path).version
+            except UserError:
+                # One broken by hand is told of by who deploys there.
+                continue
+            live.setdefault((model, alias), {})[version] = place
+    for (model, alias), places in live.items():
+        now = aliased.get((model, alias))
+        if now not in places:
+            version, place = max(places.items())
+            said = f"{model}@{alias} is " + (f"version {now}" if now else "not there")
+            yield Note(
+                text=f"{model} in {place} is version {version}, but {said}: a merge by Git "
+                f"alone moves no alias{_catch_up(model, place, forge)}"
+            )
+
+
+def _catch_up(model: str, place: str, forge: Forge) -> str:
+    branch = branch_of(model, place)
+    numbers = [
+        pull.number
+        for pull in forge.pull_requests()
+        if pull.branch == branch and pull.state is PullRequestState.MERGED
+    ]
+    return f"; `mlops merge {numbers[0]}` does" if numbers else ""

@@ -50,8 +50,7 @@ def register(
         verdict = judge(run, every, name)
         if not verdict.passed:
             raise GateFailed(
-                f"{run.id} is not registered as {name}: "
-                + "; ".join(f"{c.gate} {c.outcome} ({c.reason})" for c in verdict.refused),
+                f"{run.id} is not registered as {name}: {verdict.refusal}",
                 verdict=verdict,
                 hint="train a better one; the run and its verdict are kept",
             )

@@ -17,8 +17,8 @@ from mlops_nb.core.change import (
 )
 from mlops_nb.core.delivery import Deployment, did_you_mean
 from mlops_nb.core.model import ModelVersion
-from mlops_nb.errors import NotFound, UserError
-from mlops_nb.manifests.evidence import rollback_body, unified_diff
+from mlops_nb.errors import MlopsError, NotFound, UserError
+from mlops_nb.manifests.evidence import read_marker, rollback_body, unified_diff
 from mlops_nb.manifests.lock import read_lock
 from mlops_nb.manifests.rollout import render
 
@@ -65,20 +65,16 @@ def rollback(
             f"{verb.model}/{verb.to} is what {verb.env} has now",
             hint=f"see what it had before: mlops history {verb.model} --env {verb.env}",
         )
-    steps = _way_back(verb, live, forge)
-    target = steps[-1].before
-    if target is None:
-        raise UserError(
-            f"{verb.model}/{live.version} is the first version in {verb.env}: there is nothing "
-            "to roll back to",
-            hint="deploy another version: mlops deploy",
-        )
+    steps, target = _way_back(verb, live, forge)
     current = _current(forge, steps, verb.model)
     files = _reverted(current, steps)
     if files is None:
         at_the_time = replace(environment, image=target.image)
         files = dict(render(_version(target), target, at_the_time, current))
     restored = _version(target)
+    verb = replace(
+        verb, reason=" ".join(verb.reason.split()) or _reason_before(verb, target, forge)
+    )
     diff = unified_diff(current, files)
     body = rollback_body(
         live,
@@ -129,35 +125,68 @@ def _live(verb: Rollback, forge: Forge) -> LockFile:
     )
 
 
-def _way_back(verb: Rollback, live: LockFile, forge: Forge) -> Sequence[_Step]:
-    """Find the commits to revert, newest first: each brought the version then live."""
+def _way_back(verb: Rollback, live: LockFile, forge: Forge) -> tuple[Sequence[_Step], LockFile]:
+    """Find the commits to revert, newest first, and the record that stood before them."""
     steps: list[_Step] = []
     wanted: LockFile | None = live
-    seen = [live.version]
+    earlier: list[int] = []
+    left: dict[int, None] = {}
     for step in _steps(verb, forge):
         if wanted is None:
             break
         came_from = step.before.version if step.before else 0
         if (step.after.version, came_from) != (wanted.version, wanted.previous):
             # What came and was reverted since.
+            left.setdefault(step.after.version)
             continue
         steps.append(step)
         wanted = step.before
+        if wanted and (not verb.to or wanted.version == verb.to):
+            return steps, wanted
         if wanted:
-            seen.append(wanted.version)
-        if not verb.to or (wanted and wanted.version == verb.to):
-            return steps
-    if not verb.to:
-        raise UserError(
-            f"how {verb.model}/{live.version} came to {verb.env} is not in the history: it "
-            f"cannot be told what was there before",
-            hint=f"deploy the version you want: mlops deploy {verb.model}/N --to {verb.env}",
+            earlier.append(wanted.version)
+    gone = [version for version in left if version not in {live.version, *earlier}]
+    raise _no_way_back(verb, live, earlier, gone, is_first=wanted is None)
+
+
+def _no_way_back(
+    verb: Rollback,
+    live: LockFile,
+    earlier: Sequence[int],
+    gone: Sequence[int],
+    *,
+    is_first: bool,
+) -> MlopsError:
+    """Say why there is nothing to return to; `gone` came later and was rolled back."""
+    name, place = f"{verb.model}/{live.version}", verb.env
+    if verb.to:
+        known = ", ".join(map(str, earlier)) or "none"
+        why = "it came later and was rolled back" if verb.to in gone else f"earlier: {known}"
+        return NotFound(
+            f"{verb.model}/{verb.to} is no earlier version in {place} than {name}: {why}",
+            hint=f"deploy it: mlops deploy {verb.model}/{verb.to} --to {place}",
         )
-    earlier = ", ".join(map(str, seen[1:])) or "none"
-    raise NotFound(
-        f"{verb.model}/{verb.to} is no earlier version in {verb.env}; earlier: {earlier}",
-        hint=f"deploy it: mlops deploy {verb.model}/{verb.to} --to {verb.env}",
+    if is_first:
+        since = f" (version {gone[0]} came later and was rolled back)" if gone else ""
+        return UserError(
+            f"{name} is the first version that came to {place}{since}: there is nothing to "
+            "roll back to",
+            hint=f"deploy another: mlops deploy {verb.model}/{gone[0] if gone else 'N'} "
+            f"--to {place}",
+        )
+    return UserError(
+        f"how {name} came to {place} is not in the history: it cannot be told what was there "
+        "before",
+        hint=f"deploy the version you want: mlops deploy {verb.model}/N --to {place}",
     )
+
+
+def _reason_before(verb: Rollback, target: LockFile, forge: Forge) -> str:
+    """Give the reason of the open pull request for the same return: repeating keeps it."""
+    waiting = forge.find(branch_of(verb.model, verb.env))
+    asked = read_marker(waiting.body) if waiting else {}
+    same = (asked.get("action"), asked.get("version")) == ("rollback", target.version)
+    return str(asked.get("reason", "")) if same else ""
 
 
 def _steps(verb: Rollback, forge: Forge) -> Iterator[_Step]:
@@ -225,5 +254,5 @@ def _trailers(
         tool=tool,
     )
     reverts = tuple(("Mlops-Reverts", step.commit.sha) for step in steps)
-    reason = (("Mlops-Reason", verb.reason),) if verb.reason.strip() else ()
+    reason = (("Mlops-Reason", verb.reason),) if verb.reason else ()
     return (*told, *reverts, *reason)

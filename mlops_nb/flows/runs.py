@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,7 @@ def show(ref: str, *, executor: Executor, registry: Registry) -> Run | SweepResu
     Raises:
         NotFound: if there is none.
     """
-    run = find(ref, executor=executor, registry=registry)
+    run = recorded(ref, executor=executor, registry=registry)
     children = _children(run, executor=executor, registry=registry)
     if not children:
         return run
@@ -114,6 +115,23 @@ def compare(verb: Compare, *, executor: Executor, registry: Registry) -> Compari
 
 def find(ref: str, *, executor: Executor, registry: Registry) -> Run:
     """Give a run by its id, MLflow id, or unique beginning of either.
+
+    Raises:
+        NotFound: if there is none.
+        UserError: if the beginning fits several, or is the name of a schedule.
+    """
+    run = recorded(ref, executor=executor, registry=registry)
+    if run.is_schedule:
+        raise UserError(
+            f"{run.id} is a schedule: its runs have ids of their own",
+            hint=f"see the newest: mlops show {run.id}; all: mlops runs "
+            f"{shlex.quote(Path(run.notebook).name)}",
+        )
+    return run
+
+
+def recorded(ref: str, *, executor: Executor, registry: Registry) -> Run:
+    """Give what is recorded under an id: a run, or what stands for a schedule.
 
     Raises:
         NotFound: if there is none.

@@ -140,6 +140,18 @@ def update_schedule(verb: UpdateSchedule, *, planning: Planning) -> Scheduled:
     return planning.shown(replace(put, changes=tuple(changes)))
 
 
+def show_schedule(name: str, *, planning: Planning) -> Scheduled:
+    """Give a schedule with its newest run.
+
+    Raises:
+        NotFound: if there is no such schedule.
+    """
+    for scheduled in planning.scheduler.schedules():
+        if scheduled.name == name:
+            return planning.shown(scheduled)
+    return planning.shown(_known(name, planning.scheduler))
+
+
 def switch_schedule(
     name: str, *, active: bool, planning: Planning, tell: Listener
 ) -> Scheduled:

@@ -8,6 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from mlops_nb.manifests.markdown import Code, code, prose, table
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -62,21 +64,26 @@ def rollback_body(
         reason: why, in their words; empty if they gave none.
         diff: the change as a unified diff.
     """
-    head = f"{_text(live.model)}: back from {live.version} to {target.version}"
+    head = f"{prose(live.model)}: back from {live.version} to {target.version}"
     rows = (
-        ("version", live.uri, target.uri),
-        ("model digest", live.digest, target.digest),
-        ("server image", live.image, target.image),
+        ("version", Code(live.uri), Code(target.uri)),
+        ("model digest", Code(live.digest), Code(target.digest)),
+        ("server image", Code(live.image), Code(target.image)),
     )
-    hidden = {**_marked(live, target), "action": "rollback", "requested_by": requested_by}
+    hidden = {
+        **_marked(live, target),
+        "action": "rollback",
+        "requested_by": requested_by,
+        "reason": reason,
+    }
     sections: tuple[Iterable[str], ...] = (
-        (f"## {head} in {_text(live.environment)}",),
-        _table(("", "now", "after the merge"), rows),
+        (f"## {head} in {prose(live.environment)}",),
+        table(("", "now", "after the merge"), rows),
         (
-            f"Requested by {_text(requested_by)}.",
-            f"Reason: {_text(reason) or 'none was given.'}",
+            f"Requested by {prose(requested_by)}.",
+            f"Reason: {prose(reason) or 'none was given.'}",
         ),
-        ("It reverts:", "", *(f"- {_text(line)}" for line in reverted)),
+        ("It reverts:", "", *(f"- {prose(line)}" for line in reverted)),
         (_WINDOW,),
         _folded(diff),
         (marker(hidden),),
@@ -125,36 +132,39 @@ def unified_diff(before: Mapping[str, bytes], after: Mapping[str, bytes | None])
 def _summary(evidence: Evidence) -> Iterator[str]:
     lock, previous = evidence.lock, evidence.previous
     old = f"{previous.version}" if previous else "nothing"
-    yield f"## {_text(lock.model)}: {old} → {lock.version} in {_text(lock.environment)}"
+    before = (previous.uri, previous.digest, previous.image) if previous else ("", "", "")
+    yield f"## {prose(lock.model)}: {old} → {lock.version} in {prose(lock.environment)}"
     yield ""
-    yield from _table(
+    yield from table(
         ("", "before", "after"),
         [
-            ("version", previous.uri if previous else "-", lock.uri),
-            ("model digest", previous.digest if previous else "-", lock.digest),
-            ("server image", previous.image if previous else "-", lock.image),
+            ("version", Code(before[0]), Code(lock.uri)),
+            ("model digest", Code(before[1]), Code(lock.digest)),
+            ("server image", Code(before[2]), Code(lock.image)),
         ],
     )
     yield ""
     when = f" on {evidence.requested:%Y-%m-%d %H:%M %Z}" if evidence.requested else ""
-    yield f"Requested by {_text(lock.requested_by) or 'nobody known'}{when.rstrip()}."
+    yield f"Requested by {prose(lock.requested_by) or 'nobody known'}{when.rstrip()}."
     if evidence.reason:
-        yield f"Reason: {_text(evidence.reason)}"
+        yield f"Reason: {prose(evidence.reason)}"
 
 
 def _code(evidence: Evidence) -> Iterator[str]:
     lock = evidence.lock
+    why = evidence.code_note or "the notebook was in no Git repository"
     yield "### Where it comes from"
     yield ""
-    yield from _table(
+    yield from table(
         ("", ""),
         [
-            ("run", f"{lock.run} ({lock.tracking_id})"),
-            ("tracking server", lock.tracking_uri),
-            ("notebook", lock.notebook or "unknown"),
-            ("notebook digest", lock.notebook_digest or "unknown"),
-            ("commit", lock.code_commit or "unknown: the notebook was in no Git repository"),
-            ("repository", lock.code_repository or "unknown"),
+            ("run", Code(lock.run)),
+            ("MLflow run", Code(lock.tracking_id)),
+            ("tracking server", Code(lock.tracking_uri)),
+            ("notebook", Code(lock.notebook, without="unknown")),
+            ("notebook digest", Code(lock.notebook_digest, without="unknown")),
+            ("commit", Code(lock.code_commit, without=f"unknown: {why}")),
+            ("repository", Code(lock.code_repository, without="unknown")),
         ],
     )
     if lock.code_commit.endswith("-dirty"):
@@ -162,23 +172,38 @@ def _code(evidence: Evidence) -> Iterator[str]:
         yield (
             "> ⚠️ **The notebook's repository had uncommitted changes**: the commit alone does "
             "not give this model again. The difference is kept with the run."
+            + (f" Besides: {prose(evidence.code_note)}." if evidence.code_note else "")
         )
 
 
 def _parameters(evidence: Evidence) -> Iterator[str]:
-    new = evidence.lock.parameters
-    old = evidence.previous.parameters if evidence.previous else {}
+    new = _values(evidence.lock)
+    old = _values(evidence.previous) if evidence.previous else {}
     changed = [
-        (name, old.get(name, "-"), new.get(name, "-"))
+        (Code(name), _valued(name, evidence.previous), _valued(name, evidence.lock))
         for name in sorted({*new, *old})
         if new.get(name) != old.get(name)
     ]
     yield "### Parameters that changed" if evidence.previous else "### Parameters"
     yield ""
     if changed:
-        yield from _table(("parameter", "before", "after"), changed)
+        yield from table(("parameter", "before", "after"), changed)
+    elif evidence.previous:
+        yield "None."
     else:
-        yield "None." if evidence.previous else "None were injected."
+        yield "None but data, listed below." if evidence.lock.datasets else "None were given."
+
+
+def _values(lock: LockFile) -> Mapping[str, str]:
+    return {**lock.defaults, **lock.parameters}
+
+
+def _valued(name: str, lock: LockFile | None) -> Code:
+    """Give a parameter's value, marked where it is the notebook's own."""
+    if lock is None:
+        return Code("")
+    is_default = name in lock.defaults and name not in lock.parameters
+    return Code(_values(lock).get(name, ""), note="(default)" if is_default else "")
 
 
 def _metrics(evidence: Evidence) -> Iterator[str]:
@@ -190,11 +215,11 @@ def _metrics(evidence: Evidence) -> Iterator[str]:
     if not new:
         yield "The run logged none."
         return
-    yield from _table(
+    yield from table(
         ("metric", f"live now ({name})", "this version", "difference"),
         [
             (
-                key,
+                Code(key),
                 _number(old.get(key)),
                 _number(value),
                 f"{value - old[key]:+.4g}" if key in old else "-",
@@ -208,7 +233,8 @@ def _data(evidence: Evidence) -> Iterator[str]:
     yield "### Data"
     yield ""
     if evidence.lock.datasets:
-        yield from _table(("name", "digest", "uri"), evidence.lock.datasets)
+        rows = [map(Code, dataset) for dataset in evidence.lock.datasets]
+        yield from table(("name", "digest", "uri"), rows)
     else:
         yield "> ⚠️ No dataset was recorded: what this model learned from cannot be told."
 
@@ -220,20 +246,20 @@ def _gates(verdict: Verdict) -> Iterator[str]:
     if not verdict.checks:
         yield "> ⚠️ No gate is set for this model or environment: nothing was judged."
         return
-    yield from _table(
+    yield from table(
         ("gate", "value", "95 % interval", "threshold", "against", "rows", "result"),
         [_check(check) for check in verdict.checks],
     )
 
 
-def _check(check: Check) -> tuple[str, ...]:
+def _check(check: Check) -> tuple[str | Code, ...]:
     known = check.low is not None and check.high is not None
     return (
-        check.gate,
+        Code(check.gate),
         _number(check.value),
         f"{_number(check.low)} to {_number(check.high)}" if known else "-",
         _number(check.threshold),
-        check.baseline or "-",
+        Code(check.baseline),
         str(check.n or "-"),
         f"{check.outcome}: {check.reason}" if check.reason else str(check.outcome),
     )
@@ -269,7 +295,7 @@ def _canary(evidence: Evidence) -> Iterator[str]:
                 "-" if last or not seconds else f"{least:.2g} requests/s",
             )
         )
-    yield from _table(("real share", "pods", "analysed for", "needs in all at least"), rows)
+    yield from table(("real share", "pods", "analysed for", "needs in all at least"), rows)
     yield ""
     yield (
         f"The gateway splits by request, so shares are real whatever the number of pods. Peak: "
@@ -284,12 +310,12 @@ def _security(evidence: Evidence) -> Iterator[str]:
     pinned = "@sha256:" in lock.image
     yield "### Security"
     yield ""
-    yield f"- Model format: {_text(evidence.flavor) or 'unknown'}." + (
+    yield f"- Model format: {prose(evidence.flavor) or 'unknown'}." + (
         " ⚠️ **Loading it runs pickled code**; this environment allows that (`allow_pickle`)."
         if evidence.uses_pickle
         else " Loading it runs no pickled code."
     )
-    yield f"- Image from {_text(registry)}, " + (
+    yield f"- Image from {prose(registry)}, " + (
         "pinned by digest." if pinned else "⚠️ **by tag, which can be moved**."
     )
     yield "- Model digest recorded: " + (f"`{lock.digest}`." if lock.digest else "⚠️ **none**.")
@@ -300,12 +326,12 @@ def _security(evidence: Evidence) -> Iterator[str]:
     )
     if urlsplit(lock.tracking_uri).scheme not in {"http", "https"}:
         yield (
-            f"- ⚠️ **The tracking store {_code_span(lock.tracking_uri)} is on one machine only: "
+            f"- ⚠️ **The tracking store {code(lock.tracking_uri)} is on one machine only: "
             "a pod cannot download the model from it.**"
         )
     secrets = [path for path, text in evidence.after.items() if _is_secret(text)]
     if secrets:
-        yield f"- ⚠️ **A Secret is in Git**: {', '.join(map(_code_span, secrets))}"
+        yield f"- ⚠️ **A Secret is in Git**: {', '.join(map(code, secrets))}"
 
 
 def _is_secret(content: bytes | None) -> bool:
@@ -349,30 +375,6 @@ def _marked(live: LockFile | None, lock: LockFile) -> dict[str, object]:
         "previous": live.version if live else 0,
         "requested_by": lock.requested_by,
     }
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    head = tuple(head)
-    yield f"| {' | '.join(_text(cell) for cell in head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
-
-
-def _cell(text: str) -> str:
-    plain = re.fullmatch(r"(?:[\w %+.,;()/→-]|:(?= ))*", text) is not None
-    return _text(text) if plain else _code_span(text)
-
-
-def _text(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(text.split()))
-
-
-def _code_span(text: str) -> str:
-    text = " ".join(text.split()).replace("|", "\\|")
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    tick = "`" * (longest + 1)
-    return f"{tick} {text} {tick}" if longest else f"{tick}{text}{tick}"
 
 
 def _number(value: float | None) -> str:

@@ -68,7 +68,7 @@ def _value(path: str, key: str, value: Any) -> Any:
         if type(value) is not int or value < 0:
             raise _broken(path, key, value, "not a whole number of 0 or more")
         return value
-    if key in {"parameters", "metrics"}:
+    if key in {"parameters", "defaults", "metrics"}:
         return _table(path, key, value)
     if not isinstance(value, str):
         raise _broken(path, key, value, "not text")
@@ -78,7 +78,7 @@ def _value(path: str, key: str, value: Any) -> Any:
 def _table(path: str, key: str, value: Any) -> dict[str, str] | dict[str, float]:
     if not isinstance(value, dict):
         raise _broken(path, key, value, "not a mapping")
-    is_text = key == "parameters"
+    is_text = key != "metrics"
     for name, item in value.items():
         if not isinstance(item, str if is_text else int | float) or isinstance(item, bool):
             raise _broken(path, f"{key}.{name}", item, "not text" if is_text else "no number")

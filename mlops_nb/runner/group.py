@@ -46,8 +46,7 @@ def run_children(job: Job, directory: Path, stop: threading.Event) -> int:
     record = Record(first_run(job, directory), directory, str)
     record.move(RunState.RUNNING)
     try:
-        tags = {"mlops_nb.sweep": str(len(job.children)), "mlops_nb.best": job.best}
-        record.run = project.registry.begin(record.run, tags)
+        record.run = project.registry.begin(record.run, {})
         record.move(RunState.RUNNING)
         _drive(job, (directory / "notebook.ipynb").read_bytes(), project.executor, record, stop)
         failure = _failure(job, project.executor)

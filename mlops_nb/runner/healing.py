@@ -92,7 +92,8 @@ def _failure_of_notebook(run: Run, directory: Path) -> Failure:
 def _failure_of_sweep(run: Run, children: Sequence[Run], directory: Path) -> Failure:
     where = f"when {run.cells_done} of {run.cells} children had ended"
     again = f"continue the rest: mlops retry {run.id}"
-    if running := [child.id for child in children if not child.state.is_final]:
+    begun = [child for child in children if child.directory]
+    if running := [child.id for child in begun if not child.state.is_final]:
         are = "is" if len(running) == 1 else "are"
         stop = ", ".join(f"mlops cancel {child}" for child in running)
         again = f"{', '.join(running)} {are} still running: {stop}; {again}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -14,11 +15,13 @@ from mlops_nb import wire
 from mlops_nb.adapters import lineage
 from mlops_nb.adapters.data import stage
 from mlops_nb.core.events import Judged, MetricLogged, Note, Proposed, Registered
+from mlops_nb.core.lineage import CodeState
 from mlops_nb.core.notebook import Notebook
+from mlops_nb.core.outcome import failure_of
 from mlops_nb.core.run import Failure, RunState
 from mlops_nb.errors import BackendError, MlopsError
 from mlops_nb.project import INSIDE_RUN, Project
-from mlops_nb.redaction import Redactor
+from mlops_nb.redaction import PLACEHOLDER, Redactor, find_credential
 from mlops_nb.runner import steps
 from mlops_nb.runner.document import DEFAULT_KERNEL, load
 from mlops_nb.runner.execution import Outcome, execute
@@ -81,9 +84,7 @@ def run_job(job: Job, directory: Path, stop: threading.Event, *, is_resumed: boo
             if skip_notebook or record.run.verdict or record.run.failure:
                 _settle(record, project.registry)
     except MlopsError as error:
-        failure = Failure(
-            reason=error.message, hint=error.hint, step="start", error=type(error).__name__
-        )
+        failure = failure_of(error, "start")
     _end(record, failure)
     return 0 if record.run.state is RunState.SUCCEEDED else 3
 
@@ -124,7 +125,13 @@ class Attempt:
         job, record = self._job, self._record
         record.move(RunState.RUNNING)
         registry = self._project.registry
-        code = lineage.code_state(Path(job.spec.notebook), record.redact)
+        # Whoever sent the notebook to a cluster told of its repository; none came with it.
+        is_here = record.run.executor == "local"
+        code = (
+            lineage.code_state(Path(job.spec.notebook), record.redact)
+            if is_here
+            else CodeState()
+        )
         raw = (self._directory / "notebook.ipynb").read_bytes()
         self._notebook = Notebook.parse(job.spec.notebook, raw)
         machine = lineage.machine()
@@ -134,6 +141,9 @@ class Attempt:
             "mlops_nb.notebook_digest": f"sha256:{self._notebook.fingerprint}",
             "mlops_nb.requested_by": job.requested_by,
         }
+        record.run = replace(record.run, defaults=self._defaults())
+        if is_here:
+            record.run = replace(record.run, code_commit=code.stamp, code_note=code.note)
         record.run = registry.begin(record.run, tags)
         record.move(RunState.RUNNING)
         try:
@@ -141,9 +151,7 @@ class Attempt:
         except MlopsError as error:
             outcome = Outcome(
                 state=RunState.FAILED,
-                failure=Failure(
-                    reason=error.message, hint=error.hint, error=type(error).__name__
-                ),
+                failure=failure_of(error),
                 peak_memory=0,
                 cells_done=0,
                 cells=self._notebook.cells,
@@ -163,6 +171,15 @@ class Attempt:
         if self._secrets:
             record.run = _concealed(record.run, registry, record.redact)
         _record(record, self._directory, registry)
+
+    def _defaults(self) -> dict[str, object]:
+        """Give the notebook's own values of what it was not given, free of credentials."""
+        spec = self._job.spec
+        given = [*spec.parameters, *spec.secrets, *(source.name for source in spec.data)]
+        return {
+            name: PLACEHOLDER if _is_credential(name, value, self._record.redact) else value
+            for name, value in self._notebook.defaults(given).items()
+        }
 
     def _execute_until_done(self, registry: Registry) -> Outcome:
         datasets: list[Dataset] = []
@@ -231,6 +248,13 @@ class Attempt:
         (self._directory / "machine.json").write_text(wire.dumps(dict(machine), indent=1))
         if diff:
             (self._directory / "git.diff").write_text(diff)
+
+
+def _is_credential(name: str, value: object, redact: Callable[[str], str]) -> bool:
+    if isinstance(value, str):
+        return bool(find_credential(name, value)) or redact(value) != value
+    text = json.dumps(value)
+    return bool(find_credential("", text)) or redact(text) != text
 
 
 def _concealed(run: Run, registry: Registry, redact: Callable[[str], str]) -> Run:
@@ -356,7 +380,4 @@ def _after(job: Job, project: Project, record: Record) -> None:
                         )
                     )
     except MlopsError as error:
-        failure = Failure(
-            reason=error.message, hint=error.hint, step=step, error=type(error).__name__
-        )
-        record.run = replace(record.run, failure=failure)
+        record.run = replace(record.run, failure=failure_of(error, step))

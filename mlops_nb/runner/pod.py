@@ -17,34 +17,34 @@ import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb import wire
 from mlops_nb.adapters.data import stage
 from mlops_nb.adapters.kubeflow.bundle import foreign_imports, lineage_of, recorded_as, unpack
+from mlops_nb.core.argument import shield
 from mlops_nb.core.data import Dataset
-from mlops_nb.core.pipeline import RUN_VARIABLE, shield
-from mlops_nb.core.run import Failure, Run, RunSpec, RunState
+from mlops_nb.core.outcome import failure_of
+from mlops_nb.core.pipeline import RUN_VARIABLE
+from mlops_nb.core.run import Run, RunSpec, RunState
 from mlops_nb.core.schedule import run_id
 from mlops_nb.core.settings import Settings
 from mlops_nb.core.verbs import Job
-from mlops_nb.errors import MlopsError, NotFound, UserError
+from mlops_nb.errors import GateFailed, MlopsError, NotFound, UserError
 from mlops_nb.project import Project
 from mlops_nb.redaction import Redactor
 from mlops_nb.runner import steps
+from mlops_nb.runner.checkup import check_up
 from mlops_nb.runner.job import Attempt
 from mlops_nb.runner.kernelspec import find
-from mlops_nb.runner.record import Record
+from mlops_nb.runner.record import SharedRecord
 from mlops_nb.runner.tail import tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mlops_nb.core.events import Event
-
-_PROGRESS_SECONDS = 3.0
+    from mlops_nb.core.gate import Verdict
 
 
 def main(words: list[str] | None = None) -> int:
@@ -62,6 +62,8 @@ def main(words: list[str] | None = None) -> int:
             with pod.recorded(given.step):
                 return do(pod)
     except MlopsError as error:
+        if isinstance(error, GateFailed):
+            _tell(error.verdict)
         print(f"{given.step} failed: {error}", file=sys.stderr, flush=True)
         return error.exit_code
 
@@ -164,12 +166,7 @@ class _Pod:
             yield
         except MlopsError as error:
             if self._run is not None:
-                failure = Failure(
-                    reason=error.message,
-                    hint=error.hint,
-                    step=_FAILED[step],
-                    error=type(error).__name__,
-                )
+                failure = failure_of(error, _FAILED[step])
                 failed = replace(self._run, state=RunState.FAILED, failure=failure)
                 self.project.registry.finish(failed, {})
             raise
@@ -189,19 +186,22 @@ def prepare(pod: _Pod) -> int:
     """Check what the run needs before a GPU is asked for, and digest its data."""
     job, registry = pod.job, pod.project.registry
     address = pod.address
+    made = _made_by_plugin(pod)
     if pod.given.run:
         run = registry.find(pod.given.run)
     else:
         # Nobody submitted it by hand: a schedule did.
-        # Where Kubeflow's own MLflow plugin made a run for this, that one is taken.
         run = replace(
             job.queued(""),
             id=run_id(job.id, address),
+            schedule=job.id,
             placement=job.placement,
-            tracking_id=os.environ.get("MLFLOW_RUN_ID", ""),
+            tracking_id=made,
         )
     run = replace(run, executor="kubeflow", address=address)
     pod.take_up(registry.begin(run, {"mlops_nb.requested_by": job.requested_by}))
+    if made and made != pod.run.tracking_id:
+        registry.tag(made, {"mlflow.parentRunId": pod.run.tracking_id})
     _fetch_bundle(pod)
     pod.unpack()
     if not pod.given.no_import_check:
@@ -216,6 +216,19 @@ def prepare(pod: _Pod) -> int:
     pod.give("datasets", shield(wire.dumps(tuple(datasets))))
     print(f"run {pod.run.id}: {len(datasets)} data digested; ready to train", flush=True)
     return 0
+
+
+def _made_by_plugin(pod: _Pod) -> str:
+    """Give the MLflow run that Kubeflow's own plugin made of this pipeline run; empty if none.
+
+    A scheduled run is recorded there. Of a run that was begun before it was submitted, it
+    becomes a child, so that one run is seen and not two.
+    """
+    # What the variable names is the plugin's run of this one step, below the one of all steps.
+    if "MLFLOW_RUN_ID" not in os.environ:
+        return ""
+    found = pod.project.registry.tagged("kfp.pipeline_run_id", pod.address)
+    return found.tracking_id if found else ""
 
 
 def _fetch_bundle(pod: _Pod) -> None:
@@ -264,7 +277,8 @@ def train(pod: _Pod) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     secrets = {name: pod.project.secret(ref) for name, ref in spec.secrets.items()}
-    record = _SharedRecord(run, directory, Redactor(secrets.values()) if secrets else str, pod)
+    redact = Redactor(secrets.values()) if secrets else str
+    record = SharedRecord(run, directory, redact, pod.project.registry)
     with tail(directory / "log.txt", sys.stdout):
         Attempt(job, directory, pod.project, record, secrets, stop).run()
     record.close()
@@ -319,31 +333,11 @@ def _check_data(run: Run, datasets: str) -> None:
             )
 
 
-class _SharedRecord(Record):
-    """A run's record that others see in the tracking server, every few seconds."""
-
-    def __init__(
-        self, run: Run, directory: Path, redact: Callable[[str], str], pod: _Pod
-    ) -> None:
-        super().__init__(run, directory, redact)
-        self._pod = pod
-        self._shared_at = datetime.min.replace(tzinfo=UTC)
-
-    def tell(self, event: Event) -> None:
-        """Write an event, and share how far the run is."""
-        super().tell(event)
-        if event.kind != "progress":
-            return
-        since = (event.time - self._shared_at).total_seconds()
-        if since < _PROGRESS_SECONDS and event.done < event.cells:
-            return
-        self._shared_at = event.time
-        try:
-            shared = replace(event, last_line=self.redact(event.last_line))
-            self._pod.project.registry.progress(self.run.tracking_id, shared)
-        except MlopsError as error:
-            # Progress is a convenience; the run does not fail for it.
-            logging.getLogger("mlops_nb.runner").warning("progress: %s", error.message)
+def check(pod: _Pod) -> int:
+    """Try what every pod needs, and print what was found."""
+    found = check_up(pod.project.registry, pod.given.kernel)
+    print(wire.dumps(found), flush=True)
+    return 0 if found.healthy else 3
 
 
 def validate(pod: _Pod) -> int:
@@ -352,10 +346,14 @@ def validate(pod: _Pod) -> int:
     verdict = steps.judge(job, pod.project, run)
     if verdict is not None:
         _settle(pod, verdict=verdict)
-        for check in verdict.checks:
-            print(f"{check.outcome}: {check.gate} {check.reason}", flush=True)
+        _tell(verdict)
     pod.give("passed", "true" if verdict is None or verdict.passed else "false")
     return 0
+
+
+def _tell(verdict: Verdict) -> None:
+    for judged in verdict.checks:
+        print(f"{judged.outcome}: {judged.gate} {judged.reason}", flush=True)
 
 
 def register(pod: _Pod) -> int:
@@ -371,6 +369,8 @@ def register(pod: _Pod) -> int:
 def deploy(pod: _Pod) -> int:
     """Open the deployment pull request."""
     pod.project.person = pod.job.requested_by
+    # The run is looked up first: it must be known, to record with it that a gate refused.
+    print(f"run {pod.run.id}: proposing {pod.given.version} to {pod.job.deploy}", flush=True)
     deployment = steps.propose(pod.job, pod.project, pod.given.version)
     pull = deployment.pull_request
     _settle(pod, pull_request=pull.number if pull else None)
@@ -393,6 +393,7 @@ def _settle(pod: _Pod, **changes: Any) -> None:
 
 
 _STEPS: dict[str, tuple[Callable[[_Pod], int], tuple[str, ...]]] = {
+    "check": (check, ("kernel",)),
     "prepare": (prepare, ("run", "bundle-run", "bundle", "job", "out-datasets")),
     "train": (train, ("bundle", "spec", "child", "datasets", "out-trained")),
     "validate": (validate, ("job", "settings", "trained", "out-passed")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from mlops_nb import wire
 from mlops_nb.core.events import Event, RunMoved, advance
 from mlops_nb.core.run import Run
-from mlops_nb.errors import UserError
+from mlops_nb.errors import MlopsError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
     from mlops_nb.core.run import Failure, RunState
     from mlops_nb.core.verbs import Job
+    from mlops_nb.ports import Registry
 
 EVENTS = "events.jsonl"
+
+_log = logging.getLogger("mlops_nb.runner")
+_PROGRESS_SECONDS = 3.0
 
 
 class Record:
@@ -89,3 +94,30 @@ def first_run(job: Job, directory: Path) -> Run:
             # The time between two tries was nobody's work.
             return replace(run, started=None)
     return job.queued(str(directory))
+
+
+class SharedRecord(Record):
+    """A run's record that others see in the tracking server, every few seconds."""
+
+    def __init__(
+        self, run: Run, directory: Path, redact: Callable[[str], str], registry: Registry
+    ) -> None:
+        super().__init__(run, directory, redact)
+        self._registry = registry
+        self._shared_at = datetime.min.replace(tzinfo=UTC)
+
+    def tell(self, event: Event) -> None:
+        """Write an event, and share how far the run is."""
+        super().tell(event)
+        if event.kind != "progress":
+            return
+        since = (event.time - self._shared_at).total_seconds()
+        if since < _PROGRESS_SECONDS and event.done < event.cells:
+            return
+        self._shared_at = event.time
+        try:
+            shared = replace(event, last_line=self.redact(event.last_line))
+            self._registry.progress(self.run.tracking_id, shared)
+        except MlopsError as error:
+            # Progress is a convenience; the run does not fail for it.
+            _log.warning("progress: %s", error.message)

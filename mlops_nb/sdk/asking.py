@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.core.outcome import ensure_success
 from mlops_nb.core.quantity import parse_duration, parse_size
+from mlops_nb.core.run import Run
+from mlops_nb.core.verbs import Retry, Train
+from mlops_nb.live import drawing_refusals
 from mlops_nb.project import Project
 
 if TYPE_CHECKING:
@@ -32,5 +36,8 @@ def size(text: str | int | None) -> int | None:
 
 
 def ask(verb: verbs.Verb) -> Any:
-    """Have the verb done in its project."""
-    return Project.open_for(verb).run(verb)
+    """Have the verb done in its project; a run that was waited for must have gone well."""
+    with drawing_refusals():
+        result = Project.open_for(verb).run(verb)
+        waited = isinstance(verb, Train | Retry) and verb.wait
+        return ensure_success(result) if waited and isinstance(result, Run) else result

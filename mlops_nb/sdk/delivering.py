@@ -32,7 +32,9 @@ def models(name: str = "") -> ModelList:
     return result
 
 
-def deploy(model: str, to: str, *, canary: str = "", dry_run: bool = False) -> Deployment:
+def deploy(
+    model: str, to: str, *, canary: str | None = None, dry_run: bool = False
+) -> Deployment:
     """Propose a model version to an environment, as a pull request.
 
     Raises:

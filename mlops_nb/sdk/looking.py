@@ -28,9 +28,12 @@ def init(*, gitops: Paths = "") -> Initialized:
     return result
 
 
-def doctor(*, timeout: float = 10.0) -> Diagnosis:
-    """Try every configured part, each for at most `timeout` seconds."""
-    result: Diagnosis = ask(verbs.Doctor(timeout=timeout))
+def doctor(*, timeout: float = 10.0, inside: bool = False) -> Diagnosis:
+    """Try every configured part, each for at most `timeout` seconds.
+
+    With `inside`, a pod on Kubeflow tries what pods need, too, in up to three minutes.
+    """
+    result: Diagnosis = ask(verbs.Doctor(timeout=timeout, inside=inside))
     return result
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops_nb.core import verbs
-from mlops_nb.core.outcome import ensure_success
-from mlops_nb.core.run import Run
 from mlops_nb.live import is_live, this_notebook
 from mlops_nb.sdk.asking import Paths, Texts, ask, many, seconds, size
 
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
         Rendered,
         SweepResult,
     )
+    from mlops_nb.core.run import Run
 
 
 def train(
@@ -100,7 +99,7 @@ def train(
         dry_run=dry_run,
     )
     run: Run | Rendered = ask(verb)
-    return ensure_success(run) if verb.wait and isinstance(run, Run) else run
+    return run
 
 
 def sweep(
@@ -189,7 +188,8 @@ def retry(run: str, *, wait: bool | None = None) -> SweepResult | Run:
 
     Raises:
         RunFailed: if it was waited for and failed again.
+        GateFailed: if it was waited for and a gate did not pass.
     """
     stays = not is_live() if wait is None else wait
     result: SweepResult | Run = ask(verbs.Retry(run=run, wait=stays))
-    return ensure_success(result) if stays and isinstance(result, Run) else result
+    return result

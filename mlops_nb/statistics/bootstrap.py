@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlops_nb.core.estimate import Estimate, GroupValue
 from mlops_nb.core.gate import EvaluationTable, Reduction
-from mlops_nb.core.judgement import Estimate, GroupValue
 from mlops_nb.statistics.measures import (
     UNBOUNDED,
     Codes,
@@ -59,16 +59,7 @@ class Bootstrap:
         champion: EvaluationTable | None = None,
         factor: float = 1.0,
     ) -> Estimate:
-        """Measure a computable metric.
-
-        Args:
-            metric: its name.
-            table: what it is measured on.
-            over: how groups' values become one; None takes the whole table.
-            by: group column of the table.
-            champion: table on the same evaluation set, to compare with row by row.
-            factor: what the champion's value is multiplied by.
-        """
+        """Measure a computable metric, as `Estimator` says."""
         names, group = _encode(table.groups[by] if over else ("",) * len(table.label))
         tables = [table] if champion is None else [table, champion]
         samples = sample(metric, tables, group, len(names))
@@ -79,17 +70,23 @@ class Bootstrap:
             reference = factor * float(_reduce(others[0], over))
             difference = _reduce(draws, over) - factor * _reduce(other_draws[0], over)
             low, high = (reference + end for end in _interval(difference))
+            ends = np.full((2, len(names)), np.nan)
         else:
-            low, high = _reduced_interval(samples, values, draws, over)
-        sizes = np.bincount(group).tolist()
-        by_group = zip(names, values.tolist(), sizes, strict=True)
+            ends = np.array(_widened(samples, values, *_interval(draws)))
+            low, high = _reduced_interval(values, draws, ends, over)
+        columns = (names, values.tolist(), np.bincount(group).tolist(), *ends.tolist())
         return Estimate(
             value=float(_reduce(values, over)),
             low=float(low),
             high=float(high),
-            n=len(table.label),
+            rows=len(table.label),
             is_share=metric not in UNBOUNDED,
-            groups=tuple(GroupValue(group=g, value=v, n=n) for g, v, n in by_group if over),
+            over=over,
+            groups=tuple(
+                GroupValue(group=name, value=value, n=n, low=from_, high=to)
+                for name, value, n, from_, to in zip(*columns, strict=True)
+                if over
+            ),
             reference=reference,
         )
 
@@ -134,15 +131,15 @@ def _reduce(values: Floats, over: Reduction | None) -> Floats:
 
 
 def _reduced_interval(
-    samples: Samples, values: Floats, draws: Floats, over: Reduction | None
+    values: Floats, draws: Floats, ends: Floats, over: Reduction | None
 ) -> tuple[Floats, Floats]:
-    """Give the interval of a reduction.
+    """Give the interval of a reduction, from both ends of each group's.
 
     A minimum reaches a threshold if every group does, so the smallest lower end decides, with
     no loss of confidence; likewise for a maximum. A gap has the interval of its resamples,
     widened to Newcombe's of the difference between the best and the worst group.
     """
-    low, high = _widened(samples, values, *_interval(draws))
+    low, high = ends
     if over is not Reduction.GAP:
         return _reduce(low, over), _reduce(high, over)
     from_, to = _interval(_reduce(draws, over))

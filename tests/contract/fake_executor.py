@@ -51,6 +51,7 @@ class FakeExecutor:
             state=RunState.QUEUED,
             parent=job.parent,
             best=job.best,
+            children=len(job.children),
             directory=f"memory:{job.id}",
             parameters={
                 **job.spec.parameters,
@@ -93,7 +94,12 @@ class FakeExecutor:
         return list(reversed(self._runs.values()))
 
     def children(self, run_id: str) -> Sequence[Run]:
-        return [run for run in self._runs.values() if run_id and run.parent == run_id]
+        begun = {run.id: run for run in self._runs.values() if run_id and run.parent == run_id}
+        sweep = self._runs.get(run_id)
+        if sweep is None or sweep.state.is_final:
+            return list(begun.values())
+        planned = {child.id: child.queued("") for child in self.jobs[run_id].children}
+        return list({**planned, **begun}.values())
 
     def log(self, run_id: str, *, follow: bool) -> Iterator[str]:
         self._known(run_id)

@@ -39,7 +39,7 @@ class Rehearsal:
 
 @contextmanager
 def rehearsal(
-    folder: Path, store: Path, python: Path | str = sys.executable
+    folder: Path, store: Path, python: Path | str = sys.executable, plugin: str = ""
 ) -> Iterator[Rehearsal]:
     """Start both servers; they are gone, with every pod, at the end.
 
@@ -47,8 +47,17 @@ def rehearsal(
         folder: where they keep what they keep.
         store: a migrated MLflow store, copied.
         python: the interpreter of the pods.
+        plugin: MLflow experiment of Kubeflow's own MLflow plugin; empty is a Kubeflow without.
     """
     (folder / "mlflow").mkdir()
-    options = Options(folder=folder / "kubeflow", grace=5, accelerators=2, python=str(python))
-    with tracking_server(folder / "mlflow", store) as tracking, serve(options) as kubeflow:
-        yield Rehearsal(tracking.wait(), kubeflow)
+    with tracking_server(folder / "mlflow", store) as tracking:
+        options = Options(
+            folder=folder / "kubeflow",
+            grace=5,
+            accelerators=2,
+            python=str(python),
+            mlflow=tracking.uri if plugin else "",
+            mlflow_experiment=plugin or "Default",
+        )
+        with serve(options) as kubeflow:
+            yield Rehearsal(tracking.wait(), kubeflow)

@@ -140,6 +140,27 @@ class ExecutorContract:
         assert run.state is RunState.CANCELLED
         assert executor.cancel("nb-1") == run
 
+    def test_a_sweeps_children_are_told_before_they_begin(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        whole = self.job(tmp_path)
+        children = tuple(
+            replace(
+                self.job(tmp_path, f"nb-1.{n}"),
+                spec=replace(whole.spec, parameters={"x": n}),
+                parent="nb-1",
+            )
+            for n in (1, 2)
+        )
+        sweep = executor.submit(replace(whole, children=children), LONG)
+        assert sweep.children == 2
+        planned = executor.children("nb-1")
+        assert [run.parameters for run in planned] == [{"x": 1}, {"x": 2}]
+        assert planned[1].state is RunState.QUEUED
+        executor.cancel("nb-1")
+        # What is never to begin waits for nothing.
+        assert "nb-1.2" not in [run.id for run in executor.children("nb-1")]
+
     def test_children_are_those_of_the_sweep_in_their_order(
         self, executor: Executor, tmp_path: Path
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,21 @@ class ForgeContract:
         again = forge.propose(change(churn_a=b"1\n"))
         assert (again.number, again.head) == (first.number, first.head)
         assert (again.is_new, again.is_changed) == (False, False)
+
+    def test_what_is_said_of_a_change_is_updated_but_not_by_who_repeats_it(
+        self, forge: Forge
+    ) -> None:
+        said = change(churn_a=b"1\n")
+        first = forge.propose(said)
+        asker = ("Mlops-Requested-By", "Bob <bob@example.com>")
+        again = forge.propose(replace(said, trailers=(*said.trailers, asker)))
+        assert (again.head, again.is_changed) == (first.head, False)
+        reason = ("Mlops-Reason", "p95 doubled")
+        more = forge.propose(replace(said, trailers=(*said.trailers, reason)))
+        assert (more.number, more.is_new, more.is_changed) == (1, False, True)
+        forge.merge(1)
+        [commit] = forge.log("models/**")
+        assert commit.trailers["Mlops-Reason"] == "p95 doubled"
 
     def test_a_newer_change_updates_the_open_pull_request(self, forge: Forge) -> None:
         first = forge.propose(change(churn_a=b"1\n"))

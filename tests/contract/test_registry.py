@@ -19,6 +19,7 @@ from mlops_nb.adapters.mlflow import MlflowRegistry
 from mlops_nb.core.data import Dataset
 from mlops_nb.core.events import Progress
 from mlops_nb.core.gate import Check, Outcome, Verdict
+from mlops_nb.core.lineage import CodeState
 from mlops_nb.core.model import ModelRef
 from mlops_nb.core.run import Failure, Run, RunState
 from mlops_nb.errors import NotFound, UserError
@@ -184,6 +185,19 @@ def test_a_run_is_found_again_as_it_ended(bench: Bench, tmp_path: Path) -> None:
     assert found.started is not None
     assert (found.cells_done, found.cells, found.peak_memory) == (3, 4, 123_456_789)
     assert bench.registry.file(run.tracking_id, "mlops_nb/executed.ipynb") == b"{}"
+
+
+def test_what_a_run_is_made_of_is_recorded_with_it(bench: Bench) -> None:
+    made = replace(
+        new_run(), defaults={"depth": 3, "names": ["a"], "none": None}, children=8,
+        code_commit="0" * 40 + "-dirty", code_note="the diff was cut",
+    )  # fmt: skip
+    code = CodeState(commit="0" * 40, is_dirty=True, note="the diff was cut")
+    run = bench.registry.begin(made, code.tags())
+    found = bench.registry.find(run.id)
+    assert found.defaults == {"depth": 3, "names": ["a"], "none": None}
+    assert found.children == 8
+    assert (found.code_commit, found.code_note) == (code.stamp, code.note)
 
 
 def test_a_run_in_progress_is_running(bench: Bench) -> None:

@@ -185,10 +185,10 @@ def test_a_deployment_is_proposed_with_its_evidence(world: World) -> None:
     assert f"`sha256:{1:064x}` | `sha256:{2:064x}`" in body
     assert "Requested by Ann \\<ann@example.com\\> on 2026-11-24 12:30 UTC." in body
     assert "**The notebook's repository had uncommitted changes**" in body
-    assert "| lr | 0.1 | 0.2 |" in body
+    assert "| `lr` | `0.1` | `0.2` |" in body
     assert "seed" not in body.partition("### Metrics")[0].partition("### Parameters")[2]
-    assert "| accuracy | 0.91 | 0.92 | +0.01 |" in body
-    assert f"| train | `sha256:{'e' * 64}` | `s3://d/x` |" in body
+    assert "| `accuracy` | 0.91 | 0.92 | +0.01 |" in body
+    assert f"| `train` | `sha256:{'e' * 64}` | `s3://d/x` |" in body
     assert "| `accuracy >= 0.9` | 0.97 | 0.95 to 0.99 | 0.9 | - | 500 |" in body
     assert "| 10 % | 1 + 3 stable | 10 min | 3.3 requests/s |" in body
     assert "Peak: 6 pods" in body
@@ -291,7 +291,7 @@ def test_a_newer_version_updates_the_open_pull_request(world: World) -> None:
 
 def test_a_refused_version_leaves_nothing_behind(world: World) -> None:
     before = git(world.path, "for-each-ref")
-    with pytest.raises(GateFailed, match=r"accuracy >= 0\.9 failed") as caught:
+    with pytest.raises(GateFailed, match=r"not pass: accuracy >= 0\.9") as caught:
         world.deploy("churn/1", judge=failing)
     assert not caught.value.verdict.passed
     assert git(world.path, "for-each-ref") == before
@@ -503,7 +503,7 @@ def test_rolling_back_twice_goes_back_two_versions(world: World) -> None:
         assert pull is not None
         world.merge(pull.number)
         assert world.lock().version == expected
-    with pytest.raises(UserError, match="churn/1 is the first version in prod"):
+    with pytest.raises(UserError, match="churn/1 is the first version that came to prod"):
         world.rollback()
 
 
@@ -535,6 +535,37 @@ def test_asking_twice_for_a_rollback_is_one_pull_request(world: World) -> None:
     assert again.state is PullRequestState.OPEN
 
 
+def test_a_reason_given_later_is_in_the_history_and_repeating_keeps_it(world: World) -> None:
+    world.live("churn/1")
+    world.live("churn/2")
+    world.rollback()
+    later = world.rollback(reason="p95 doubled").pull_request
+    again = world.rollback().pull_request
+    assert later is not None
+    assert again is not None
+    assert later.is_changed
+    assert "Reason: p95 doubled" in later.body
+    assert (again.number, again.head, again.is_changed) == (1 + 2, later.head, False)
+    world.merge(again.number)
+    [newest, *_] = history(History(model="churn"), forge=world.forge)
+    assert (newest.version, newest.reason) == (1, "p95 doubled")
+
+
+def test_a_version_that_was_rolled_back_is_named_when_nothing_is_earlier(world: World) -> None:
+    world.live("churn/1")
+    world.live("churn/2")
+    back = world.rollback().pull_request
+    assert back is not None
+    world.merge(back.number)
+    with pytest.raises(UserError) as caught:
+        world.rollback()
+    assert "churn/1 is the first version that came to prod" in caught.value.message
+    assert "version 2 came later and was rolled back" in caught.value.message
+    assert caught.value.hint == "deploy another: mlops deploy churn/2 --to prod"
+    with pytest.raises(NotFound, match="2 is no earlier version in prod than churn/1: it came"):
+        world.rollback(to=2)
+
+
 def test_what_cannot_be_rolled_back_says_why(world: World) -> None:
     world.live("churn/1")
     with pytest.raises(UserError, match="first version"):
@@ -542,7 +573,7 @@ def test_what_cannot_be_rolled_back_says_why(world: World) -> None:
     world.live("churn/2")
     with pytest.raises(UserError, match="churn/2 is what prod has now"):
         world.rollback(to=2)
-    with pytest.raises(NotFound, match="churn/9 is no earlier version in prod; earlier: 1"):
+    with pytest.raises(NotFound, match="no earlier version in prod than churn/2: earlier: 1"):
         world.rollback(to=9)
     with pytest.raises(NotFound) as caught:
         world.rollback("chrun")

@@ -131,10 +131,10 @@ def test_a_run_from_its_start_to_its_log(
         connection.node_log(run.run_id, "no-such")
 
     other = connection.create_run("nb-2", spec, {"seconds": 0.0}, experiment)
-    found, token = connection.runs(page_size=1)
-    assert [each.run_id for each in found] == [other.run_id]
-    assert [each.run_id for each in connection.runs(token)[0]] == [run.run_id]
-    assert [each.run_id for each in connection.find_runs("nb-1")] == [run.run_id]
+    newest = [other.run_id, run.run_id]
+    assert [each.run_id for each in connection.runs()] == newest
+    assert [each.run_id for each in connection.runs(experiment_id=experiment)] == newest
+    assert [each.run_id for each in connection.runs(named="nb-1")] == [run.run_id]
     connection.delete_run(run.run_id)
     with pytest.raises(NotFound, match=f"could not read run {run.run_id}"):
         connection.run(run.run_id)
@@ -200,7 +200,7 @@ def test_schedules(connection: Connection, spec: dict[str, object]) -> None:
     made = connection.create_recurring(wanted)
     assert connection.create_recurring(wanted).recurring_run_id == made.recurring_run_id
     key = made.recurring_run_id
-    assert [each.recurring_run_id for each in connection.recurring_runs()[0]] == [key]
+    assert [each.recurring_run_id for each in connection.recurring_runs()] == [key]
     connection.disable_recurring(key)
     assert connection.recurring_run(key).status == "DISABLED"
     connection.enable_recurring(key)
@@ -208,6 +208,17 @@ def test_schedules(connection: Connection, spec: dict[str, object]) -> None:
     connection.delete_recurring(key)
     with pytest.raises(NotFound, match="could not read schedule"):
         connection.recurring_run(key)
+
+
+def test_a_list_of_schedules_is_read_to_its_last_page() -> None:
+    first = {"recurringRuns": [{"recurring_run_id": "b"}], "next_page_token": "more"}
+    with scripted(says(first), says({"recurringRuns": [{"recurring_run_id": "a"}]})) as (
+        url,
+        script,
+    ):
+        listed = Connection(url).recurring_runs(experiment_id="e")
+        assert [each.recurring_run_id for each in listed] == ["b", "a"]
+    assert ["page_token=more" in path for _, path, *_ in script.asked] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +237,7 @@ def test_a_run_is_one_run_after_a_lost_answer(
     experiment = connection.experiment_id("trials")
     server.faults.add({"match": f"POST {RUNS}", **fault})
     run = connection.create_run("nb", spec, {}, experiment)
-    found = connection.find_runs("nb", experiment_id=experiment)
+    found = connection.runs(named="nb", experiment_id=experiment)
     assert [each.run_id for each in found] == [run.run_id], runs_made_by
 
 
@@ -248,7 +259,7 @@ def test_a_run_that_cannot_be_made_says_so(server: Server, spec: dict[str, objec
     with pytest.raises(BackendUnavailable, match="could not submit run 'nb'"):
         connection.create_run("nb", spec, {}, experiment)
     server.faults.clear()
-    assert connection.find_runs("nb") == []
+    assert connection.runs(named="nb") == []
 
 
 def test_reading_is_repeated(server: Server, connection: Connection) -> None:
@@ -286,7 +297,7 @@ def test_namespaces(tmp_path: Path, spec: dict[str, object]) -> None:
     with serve(Options(folder=tmp_path / "single")) as server:
         single = Connection(server.url, namespace="team")
         assert single.experiment_id("trials")
-        assert single.runs() == ([], "")
+        assert single.runs() == []
 
 
 def test_what_the_official_client_makes_is_the_same(
@@ -301,7 +312,7 @@ def test_what_the_official_client_makes_is_the_same(
     theirs = official.create_run_from_pipeline_package(
         str(package), arguments={"seconds": 0.0}, run_name="theirs", experiment_name="shared"
     )
-    assert connection.find_runs("theirs")[0].run_id == theirs.run_id
+    assert connection.runs(named="theirs")[0].run_id == theirs.run_id
     ours = connection.create_run("ours", spec, {"seconds": 0.0}, experiment)
     found = official.get_run(ours.run_id)
     other = official.get_run(theirs.run_id)

@@ -118,6 +118,9 @@ CASES = {
     ),
     "sweep": planned(sweep(8), GPU),
     "all-steps": planned(ALL_STEPS, GPU),
+    "schedule": planned(
+        replace(JOB, id="credit-nightly", gates=ALL_STEPS.gates, register="credit"), CPU
+    ).fresh(),
 }
 
 

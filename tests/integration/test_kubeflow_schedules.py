@@ -89,7 +89,7 @@ class Here:
 
     def recurring(self) -> list[api.V2beta1RecurringRun]:
         experiment = self.kubeflow.experiment_id(self.folder.name)
-        return list(self.kubeflow.recurring_runs(experiment_id=experiment)[0])
+        return list(self.kubeflow.recurring_runs(experiment_id=experiment))
 
     def hasten(self, name: str) -> None:
         """Have a schedule start runs every two seconds, which no crontab line says."""
@@ -140,7 +140,12 @@ def test_a_schedule_is_made_listed_and_starts_runs_that_bear_its_name(here: Here
     assert here.runs() == ()
     here.hasten("nightly")
     run = here.until(here.succeeded)[-1]
-    assert run.id.startswith("nightly-")
+    assert (run.id.startswith("nightly-"), run.schedule) == (True, "nightly")
+    shown = here.do(verbs.Show(run="nightly"))
+    assert (shown.name, shown.when) == ("nightly", "at 03:00 on Mondays UTC")
+    assert shown.last_run.startswith("nightly-")
+    with pytest.raises(UserError, match="nightly is a schedule: its runs have ids"):
+        here.do(verbs.Cancel(run="nightly"))
     assert (run.parameters, run.executor) == ({"x": 7}, "kubeflow")
     assert "".join(here.do(verbs.Logs(run=run.id))) == "x is 7\n"
     here.do(verbs.PauseSchedule(name="nightly"))

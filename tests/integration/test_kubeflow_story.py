@@ -43,6 +43,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Ite
                 "\n[profiles.gpu-small]\ngpu = 1\nmemory = '24Gi'\nprice = 1.5\n"
                 "tolerations = [{ key = 'nvidia.com/gpu', operator = 'Exists' }]\n"
                 "[profiles.cpu]\nmemory = '2Gi'\nprice = 0.3\n"
+                "[environments.strict]\ngates = ['score >= 0.95']\n"
+                f"image = 'example.com/server@sha256:{'0' * 64}'\n"
             )
         yield shell
 
@@ -61,7 +63,7 @@ def test_a_notebook_is_trained_judged_registered_and_proposed(shell: Shell) -> N
     assert steps == ["prepare", "train"]
     for said in ("score = 0.6", "1 of 1 gates passed", "✔ registered churn/1"):
         assert said in done.stderr
-    assert "✔ pull request #1: churn/1" in done.stderr
+    assert done.stderr.count("✔ pull request #1: churn/1") == 1
     (run,) = runs(shell, "churn.ipynb")
     assert (run["state"], run["executor"]) == ("succeeded", "kubeflow")
     assert (run["model"], run["pull_request"]) == ("churn/1", 1)
@@ -94,6 +96,17 @@ def test_a_refused_gate_is_an_end_and_no_failure(shell: Shell) -> None:
     run = shell.train(notebook, *words, code=3)
     assert (run["state"], run["failure"], run["model"]) == ("succeeded", None, "")
     assert run["verdict"]["checks"][0]["outcome"] == "failed"
+
+
+def test_an_environments_refusal_is_kept_with_its_gates(shell: Shell) -> None:
+    notebook = write_notebook(shell.folder / "mild.ipynb", *GOOD)
+    words = ("--gate", "score >= 0.1", "--register", "mild", "--deploy", "strict")
+    run = shell.train(notebook, "--on", "kubeflow", *words, code=3)
+    failure = run["failure"]
+    assert (run["model"], run["pull_request"]) == ("mild/1", None)
+    assert (failure["step"], failure["error"]) == ("deploy", "GateFailed")
+    outcomes = {check["gate"]: check["outcome"] for check in failure["verdict"]["checks"]}
+    assert outcomes == {"score >= 0.1": "passed", "score >= 0.95": "failed"}
 
 
 def test_a_run_is_followed_and_stopped_from_another_shell(shell: Shell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 import sys
@@ -149,6 +150,38 @@ def test_a_failed_run_is_an_error_in_words(shell: Shell) -> None:
         unnamed = kernel.run("%mlops train")
         assert unnamed.error.startswith("UserError: no notebook is named")
         assert "%mlops train churn.ipynb" in unnamed.error
+
+
+def test_a_refusal_shows_its_gates_and_tells_why_once(shell: Shell) -> None:
+    write_notebook(
+        shell.folder / "nb.ipynb", QUICK[0], "import mlflow\nmlflow.log_metric('score', lr)"
+    )
+    with Kernel(shell.folder, shell.env) as kernel:
+        called = kernel.run(
+            "import mlops_nb\nmlops_nb.train('nb.ipynb', gate='score >= 0.5', wait=True)"
+        )
+        (run,) = shell.json("runs")["runs"]
+        register = f"mlops_nb.register('{run['id']}', 'm')"
+        registered = kernel.run(register)
+        caught = kernel.run(
+            f"from mlops_nb.errors import GateFailed\ntry:\n    {register}\n"
+            "except GateFailed as error:\n    print(error, error.verdict.passed)"
+        )
+        kernel.run("%load_ext mlops_nb")
+        typed = kernel.run(f"%mlops register {run['id']} --name m")
+        watched = kernel.run("%mlops train nb.ipynb --gate 'score >= 0.5'")
+    for cell in (called, registered, typed, watched):
+        assert cell.error.startswith("GateFailed: nb-")
+        assert "1 of 1 gates did not pass: score >= 0.5" in cell.error
+        assert len(cell.of("display_data")) == 1
+        assert "<td" in cell.shown["text/html"]
+        for shown in (cell.shown["text/html"], cell.shown["text/plain"]):
+            assert "✘ failed" in shown
+            told = shown + cell.printed + cell.error
+            assert html.unescape(told).count("score is 0.1, not >= 0.5") == 1
+    assert "train a better one" in registered.error
+    assert caught.printed.endswith("the run and its verdict are kept False\n")
+    assert not caught.of("display_data", "error")
 
 
 def test_a_sweep_ends_with_its_children(shell: Shell) -> None:

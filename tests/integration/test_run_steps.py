@@ -154,8 +154,13 @@ def test_an_environments_gate_is_told_as_a_gate_and_mended_likewise(place: Workp
     place.settings = ENVIRONMENT + 'gates = ["accuracy >= 0.99"]\n'
     run = place.run(register="churn", deploy="prod")
     assert (run.model, run.pull_request) == ("churn/1", None)
-    with pytest.raises(GateFailed, match=r"accuracy >= 0\.99"):
+    with pytest.raises(GateFailed, match=r"accuracy >= 0\.99") as error:
         ensure_success(run)
+    # What it was trained for it was not held to; what refused it is kept with the run.
+    recorded = place.registry.recorded[run.tracking_id].run
+    assert [check.value for check in error.value.verdict.refused] == [0.8]
+    assert recorded.failure is not None
+    assert (recorded.verdict, recorded.failure.verdict) == (None, error.value.verdict)
     place.settings = ENVIRONMENT
     run = place.run(again=True)
     assert ensure_success(run).pull_request == 1

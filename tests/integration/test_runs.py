@@ -256,6 +256,22 @@ def test_data_is_staged_digested_and_recorded(shell: Shell) -> None:
     assert "no.csv" in missing.stderr
 
 
+def test_the_notebooks_own_values_are_recorded_but_no_credentials(shell: Shell) -> None:
+    source = (
+        "data: str = ''\nlr: float = 0.1\ndepth: int = 3\n"
+        "login = {'key': 'ghp_0123456789abcdefghijklmnopqrstuvwxyzAB'}\npassword = 'hunter2!'"
+    )
+    write_notebook(shell.folder / "nb.ipynb", source)
+    (shell.folder / "rows.csv").write_text("1\n")
+    run = shell.train(shell.folder / "nb.ipynb", "-p", "lr=0.2", "--data", "data=rows.csv")
+    told = {"depth": 3, "login": "[redacted]", "password": "[redacted]"}
+    assert run["defaults"] == told
+    recorded = shell.mlflow().get_run(run["tracking_id"]).data
+    assert json.loads(recorded.tags["mlops_nb.defaults"]) == told
+    # MLflow's own parameters stay free for what the notebook itself logs.
+    assert recorded.params.keys() == {"lr"}
+
+
 def test_a_tuple_stays_a_tuple(shell: Shell) -> None:
     notebook = write_notebook(
         shell.folder / "nb.ipynb",

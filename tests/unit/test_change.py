@@ -18,7 +18,10 @@ CHANGE = ChangeSet(
 
 
 def test_an_id_tells_what_is_done_and_not_how_it_is_told() -> None:
-    assert replace(CHANGE, title="t", body="b", trailers=()).id == CHANGE.id
+    assert replace(CHANGE, title="t", body="b").id == CHANGE.id
+    asker = ("Mlops-Requested-By", "Bob")
+    assert replace(CHANGE, trailers=(*CHANGE.trailers, asker)).id == CHANGE.id
+    assert replace(CHANGE, trailers=()).id != CHANGE.id
     assert replace(CHANGE, files={"b": None, "a": b"1"}).id == CHANGE.id
     for other in (
         {"a": b"1"},

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from desk import Desk
 
+from mlops_nb import wire
 from mlops_nb.cli import main
+from mlops_nb.core.gate import Check, Outcome, Verdict
+from mlops_nb.core.run import Run, RunState
 from mlops_nb.errors import BackendUnavailable
 from mlops_nb.project import Project
 
 if TYPE_CHECKING:
-    from mlops_nb.core.run import Run
     from mlops_nb.core.verbs import Verb
 
 
@@ -59,6 +61,9 @@ def test_help_names_the_description_of_the_document(
         (["sweep", "n.ipynb", "--parallel", "0"], "parallel is 0", "give 1 or more"),
         (["doctor", "--timeout", "0s"], "'0s' is not a duration", "30m"),
         (["--json"], "VERB", "--help"),
+        (["deploy", "m", "--to", "prod", "--canary", ""], "--canary is empty", "5,25,50,100"),
+        (["train", "n.ipynb", "--register="], "--register is empty", "or leave it out"),
+        (["deploy", "m", "--to", ""], "--to is empty", "give ENV"),
         (["inspect", "none.ipynb"], "there is no notebook none.ipynb", ""),
     ],
     ids=str,
@@ -77,7 +82,8 @@ def test_a_wrong_line_ends_with_2_and_one_error_document(
     assert not shown.out or words == ["--json"]
     assert main([*words, "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
-    assert set(error) == {"type", "message", "hint", "exit_code"}
+    assert set(error) == {"type", "message", "hint", "exit_code", "verdict"}
+    assert error["verdict"] is None
     assert message in error["message"]
     assert hint in error["hint"]
     assert error["exit_code"] == 2
@@ -104,6 +110,46 @@ def test_a_failed_run_ends_with_3_and_its_document(
     shown = capsys.readouterr()
     assert json.loads(shown.out)["failure"]["cell"] == 1
     assert "cell 1: ValueError: unlucky" in shown.err
+
+
+def test_a_refused_model_ends_with_3_and_its_gates(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = desk.recorded("churn-1", metrics={"score": 0.4})
+    desk.registry.log_model(run.tracking_id, "model")
+    line = ["register", "churn-1", "--name", "churn", "--gate", "score >= 0.9"]
+    assert main([*line, "--gate", "score > 0"]) == 3
+    shown = capsys.readouterr()
+    assert shown.err == (
+        "churn-1 is not registered as churn: 1 of 2 gates did not pass: score >= 0.9\n"
+        "  → train a better one; the run and its verdict are kept\n"
+    )
+    table = [row.split() for row in shown.out.splitlines()]
+    assert ["score", ">=", "0.9", "0.4", "0.9", "✘", "failed"] in table
+    assert ["score", ">", "0", "0.4", "0", "✔", "passed"] in table
+    assert shown.out.count("score is 0.4, not >= 0.9") == 1
+    assert main([*line, "--json"]) == 3
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["exit_code"] == 3
+    verdict = wire.loads(Verdict, json.dumps(error["verdict"]))
+    assert [(check.gate, check.value) for check in verdict.refused] == [("score >= 0.9", 0.4)]
+
+
+def test_a_run_that_its_gates_refused_tells_why_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = Check(gate="f1 >= 1", outcome=Outcome.FAILED, reason="f1 is 0.5")
+    run = Run(
+        id="churn-1",
+        notebook="churn.ipynb",
+        state=RunState.SUCCEEDED,
+        verdict=Verdict(checks=(refused,)),
+    )
+    monkeypatch.setattr(desk.project, "run", lambda _verb, _tell: run)
+    assert main(["train", desk.notebook]) == 3
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).count("f1 is 0.5") == 1
+    assert shown.err.startswith("churn-1: 1 of 1 gates did not pass: f1 >= 1\n")
 
 
 def test_a_backend_that_is_away_ends_with_4(

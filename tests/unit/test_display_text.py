@@ -33,7 +33,7 @@ from mlops_nb.core.results import (
     SweepResult,
 )
 from mlops_nb.core.run import Failure, Run, RunState
-from mlops_nb.display import line, text
+from mlops_nb.display import html, line, text
 from mlops_nb.display.evidence import readable
 from mlops_nb.display.tables import table
 
@@ -156,6 +156,21 @@ def test_a_failure_comes_first_with_the_next_step() -> None:
     assert text(failed).splitlines()[:3] == ["✘ churn-1 failed", "  cell 3: no", "  → mend it"]
 
 
+def test_a_run_that_its_environment_refused_shows_the_gates_of_both() -> None:
+    passed = Check(gate="f1 >= 0.5", outcome=Outcome.PASSED, value=0.8, threshold=0.5)
+    strict = replace(passed, gate="f1 >= 0.9", outcome=Outcome.FAILED, reason="f1 is 0.8")
+    failure = Failure(
+        reason="churn/1 is not proposed to prod: 1 of 2 gates did not pass: f1 >= 0.9",
+        step="deploy",
+        verdict=Verdict(checks=(passed, strict)),
+    )
+    refused = run(state=RunState.FAILED, verdict=Verdict(checks=(passed,)), failure=failure)
+    for shown in (words(text(refused)), html(refused)):
+        assert shown.count("✔ passed") + shown.count("✔</span> passed") == 1
+        assert shown.count("f1 is 0.8") == 1
+    assert "refused" in text(RunList(runs=(refused,)))
+
+
 def test_runs_in_a_list_name_their_notebook_where_the_id_does_not() -> None:
     same = text(RunList(runs=(run(), run("churn-2", verdict=VERDICT, metrics={"auc": 0.5}))))
     assert "notebook" not in same
@@ -180,6 +195,48 @@ def test_compared_runs_show_what_differs() -> None:
     other = run("digits-1", notebook="digits.ipynb", parameters={"layers": 2})
     headings = text(Comparison(runs=(one, other))).splitlines()[0].split()
     assert headings == ["run", "state", "notebook", "lr", "depth", "layers", "auc"]
+
+
+def test_values_of_the_notebooks_own_are_marked() -> None:
+    one = run(parameters={"lr": 0.2}, defaults={"depth": 3, "kind": "tree"})
+    two = run("churn-2", parameters={"depth": 3}, defaults={"lr": 0.1, "kind": "tree"})
+    heading, _, first, second, same = text(Comparison(runs=(one, two))).splitlines()
+    assert heading.split() == ["run", "state", "lr"]
+    assert words(first) == "churn-1 ✔ succeeded 0.2"
+    assert words(second) == "churn-2 ✔ succeeded 0.1 (default)"
+    assert same == "the same in all: depth=3, kind=tree (default)"
+    assert "defaults depth=3, kind=tree" in words(text(one))
+    # Before it is recorded a run's defaults are not known, which is no difference.
+    going = run("churn-3", parameters={"lr": 0.1}, state=RunState.RUNNING, ended=None)
+    assert text(Comparison(runs=(one, going))).splitlines()[0].split() == ["run", "state", "lr"]
+
+
+def test_a_run_tells_its_commit_or_why_there_is_none() -> None:
+    dirty = text(run(code_commit="0123456789abcdef-dirty"))
+    assert "commit 0123456789ab, with changes that were not committed" in words(dirty)
+    none = text(run(code_note="the Git repository has no commit yet"))
+    assert "commit none: the Git repository has no commit yet" in words(none)
+    assert "commit" not in text(run())
+
+
+def test_a_list_tells_which_runs_are_sweeps() -> None:
+    sweep = run("churn-2", children=8)
+    _, _, first, second = text(RunList(runs=(run(), sweep))).splitlines()
+    assert "sweep of 8" in second
+    assert "sweep" not in first
+    named = text(RunList(runs=(run("job-1"), sweep)))
+    assert "sweep of 8: churn.ipynb" in words(named)
+
+
+def test_a_sweeps_children_wait_before_they_begin() -> None:
+    children = (
+        run("s.1", parent="s", parameters={"lr": 1}, state=RunState.RUNNING, ended=None),
+        run("s.2", parent="s", parameters={"lr": 2}, state=RunState.QUEUED, started=None),
+    )
+    sweep = run("s", children=2, state=RunState.RUNNING, cells=2, ended=None)
+    shown = text(SweepResult(run=sweep, children=children))
+    assert "s.2 … waiting 2" in words(shown)
+    assert "runs 0/2" in words(shown)
 
 
 def test_the_evidence_is_read_as_text_and_folded_parts_by_their_headings() -> None:
@@ -258,8 +315,9 @@ def test_the_history_shows_names_and_tells_reasons_below() -> None:
     assert "data" not in shown.splitlines()[0]
     row = words(shown.splitlines()[2])
     assert row.endswith("prod rollback churn 2 → 1 Ann Lee Bo #3 01234567")
-    assert "deploy churn – → 1" in shown
-    assert "remove churn 1 → –" in shown
+    assert "deploy churn 1 " in words(shown)
+    assert "remove churn 1 " in words(shown)
+    assert "–" not in shown
     assert shown.endswith("\n01234567 rollback churn 2 → 1: p95 doubled")
     assert "mlops deploy" in text(DeploymentHistory(deployments=()))
 

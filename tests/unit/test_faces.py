@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import shlex
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,13 +13,15 @@ from fake_scheduler import FakeScheduler
 
 import mlops_nb
 from mlops_nb import wire
+from mlops_nb.completion import joined
 from mlops_nb.core import verbs
 from mlops_nb.core.run import Run, RunSpec, RunState
 from mlops_nb.core.verbs import Job
 from mlops_nb.errors import UserError, as_in_a_cell
-from mlops_nb.grammar import Help, parse
+from mlops_nb.grammar import Help, parse, parser
 from mlops_nb.magics import complete
 from mlops_nb.project import Project
+from mlops_nb.sdk import running, scheduling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +36,7 @@ def desk(tmp_path: Path) -> Desk:
 SAME: list[tuple[str, Callable[[], object], verbs.Verb]] = [
     ("init --gitops g.git", lambda: mlops_nb.init(gitops="g.git"), verbs.Init(gitops="g.git")),
     ("doctor --timeout 3s", lambda: mlops_nb.doctor(timeout=3), verbs.Doctor(timeout=3)),
+    ("doctor --inside", lambda: mlops_nb.doctor(inside=True), verbs.Doctor(inside=True)),
     ("inspect a.ipynb", lambda: mlops_nb.inspect("a.ipynb"), verbs.Inspect(notebook="a.ipynb")),
     (
         (
@@ -258,6 +264,21 @@ SAME: list[tuple[str, Callable[[], object], verbs.Verb]] = [
 ]
 
 
+def sample(word: str, annotation: str, number: int) -> object:
+    """Give a value that no other word of the same call has."""
+    match annotation.removesuffix(" | None"):
+        case "bool":
+            return True
+        case "int" | "str | int" | "str | float":
+            return number
+        case "Texts":
+            return (f"{word} >= 0.5",)
+        case "Mapping[str, object]" | "Mapping[str, str]":
+            return {word: word}
+        case _:
+            return word
+
+
 @pytest.mark.parametrize(("line", "call", "verb"), SAME, ids=lambda v: getattr(v, "verb", ""))
 def test_line_json_and_call_are_one_request(
     line: str,
@@ -278,6 +299,37 @@ def test_line_json_and_call_are_one_request(
     assert parse(f"{line} --json") == (verb, True)
     assert asked == [verb]
     assert wire.loads(type(verb), wire.dumps(verb)) == verb
+
+
+@pytest.mark.parametrize("line", [line for line, *_ in SAME])
+def test_a_line_can_say_all_that_its_verb_knows(line: str) -> None:
+    read, _ = parser().parse_known_args(joined(shlex.split(line)))
+    verb, _ = parse(line)
+    assert set(vars(read)) - {"json"} == {field.name for field in fields(verb)}
+
+
+@pytest.mark.parametrize("name", ["train", "sweep", "schedule", "update_schedule", "eject"])
+def test_every_word_of_a_long_call_reaches_its_field(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    for module in (running, scheduling):
+        monkeypatch.setattr(module, "ask", asked.append)
+    function = getattr(mlops_nb, name)
+    said = {
+        word.name: sample(word.name, str(word.annotation), number)
+        for number, word in enumerate(inspect.signature(function).parameters.values(), start=1)
+        if word.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    function(**said)
+    (verb,) = asked
+    renamed = {"params": "parameters", "gate": "gates", "file": "parameter_file"}
+    if name == "sweep":
+        del renamed["file"]
+    wanted = {renamed.get(word, word): value for word, value in said.items()}
+    assert {**wanted, "verb": verb.verb} == {
+        field.name: getattr(verb, field.name) for field in fields(verb)
+    }
 
 
 def test_every_verb_is_covered() -> None:
@@ -357,3 +409,12 @@ def test_verbs_of_two_words_and_schedules_are_completed(
 def test_what_to_type_next_is_told_as_one_types_it_in_a_cell() -> None:
     said = as_in_a_cell("see `mlops runs`; %mlops show x; /bin/mlops runs; mlops dev kubeflow")
     assert said == "see `%mlops runs`; %mlops show x; /bin/mlops runs; mlops dev kubeflow"
+
+
+def test_an_empty_canary_is_refused_by_every_face_and_an_empty_reason_by_none() -> None:
+    with pytest.raises(UserError, match="--canary is empty"):
+        parse(["deploy", "m", "--to", "prod", "--canary", ""])
+    with pytest.raises(UserError, match="canary is empty"):
+        mlops_nb.deploy("m", "prod", canary="")
+    verb, _ = parse(["rollback", "m", "--env", "prod", "--reason", ""])
+    assert verb == verbs.Rollback(model="m", env="prod")

@@ -58,7 +58,7 @@ def test_the_gates_of_mlops_toml_hold_for_every_version(desk: Desk) -> None:
     trained(desk, auc=0.6)
     with pytest.raises(GateFailed, match="churn-1 is not registered as churn") as error:
         register(desk)
-    assert "auc>=0.7 failed" in error.value.message
+    assert "1 of 1 gates did not pass: auc>=0.7" in error.value.message
     assert not error.value.verdict.passed
     assert not desk.registry.registered
     assert register(desk, name="other").version == 1

@@ -351,7 +351,7 @@ def test_gates_over_groups_name_the_worst() -> None:
     both = table(rows(300, 270, sex="m"), rows(100, 70, sex="f"))
     result = check("min(accuracy, by=sex) >= 0.75", both)
     assert result.outcome is Outcome.FAILED
-    assert (result.value, result.threshold, result.n) == (0.7, 0.75, 400)
+    assert (result.value, result.threshold, result.n) == (0.7, 0.75, 100)
     assert "0.7 for sex=f (n=100)" in result.reason
     result = check("max(error_rate, by=sex) <= 0.2", both)
     assert result.outcome is Outcome.FAILED
@@ -362,6 +362,26 @@ def test_gates_over_groups_name_the_worst() -> None:
     assert "0.7 for sex=f (n=100) to 0.9 for sex=m (n=300)" in result.reason
     assert check("gap(accuracy, by=sex) <= 0.35", both).outcome is Outcome.PASSED
     assert check("min(accuracy, by=sex) >= 0.55", both).outcome is Outcome.PASSED
+
+
+def test_a_gap_is_measured_on_its_two_groups_alone() -> None:
+    three = table(
+        rows(300, 270, group="a"), rows(200, 160, group="b"), rows(100, 70, group="c")
+    )
+    assert check("gap(accuracy, by=group) <= 0.5", three).n == 400
+
+
+def test_the_group_whose_interval_reaches_furthest_decides_and_is_named() -> None:
+    """Not always the one with the lowest value: of fewer rows less is sure."""
+    both = table(rows(1000, 800, sex="m"), rows(40, 33, sex="f"))
+    result = check("min(accuracy, by=sex) >= 0.75", both)
+    assert (result.outcome, result.value, result.n) == (Outcome.FAILED, 0.8, 40)
+    assert "0.8 for sex=m (n=1000); the lower end of the 95 % interval of sex=f (n=40), 0." in (
+        result.reason
+    )
+    assert result.reason.endswith("40 rows are too few to be sure")
+    first = check("min(accuracy, by=sex) >= champion", both)
+    assert (first.outcome, first.value, first.n) == (Outcome.PASSED, 0.8, 1000)
 
 
 def test_a_small_slice_is_skipped_and_does_not_pass() -> None:

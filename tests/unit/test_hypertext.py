@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
+from mlops_nb.core.change import PullRequest, PullRequestState
+from mlops_nb.core.delivery import Deployed, Merged
 from mlops_nb.core.gate import Check, Outcome, Verdict
-from mlops_nb.core.results import SweepResult
+from mlops_nb.core.results import DeploymentHistory, Initialized, SweepResult
 from mlops_nb.core.run import Failure, Run, RunState
 from mlops_nb.display import html
 
@@ -131,3 +133,39 @@ def test_the_next_step_is_a_line_for_a_cell() -> None:
 def test_a_traceback_is_shown_without_its_terminal_colours() -> None:
     failure = Failure(reason="cell 2 failed", traceback="\x1b[31mValueError\x1b[0m: no")
     assert "ValueError: no" in Reader(html(run(RunState.FAILED, failure=failure))).words
+
+
+def test_a_history_has_no_column_that_is_empty_throughout_and_can_be_scrolled() -> None:
+    deployed = Deployed(
+        when=datetime.now(UTC), action="deploy", environment="prod", model="churn", version=1,
+        previous=0, requested_by="Ann", merged_by="Bo", pull_request=3, commit="0" * 40,
+    )  # fmt: skip
+    page = html(DeploymentHistory(deployments=(deployed,)))
+    read = Reader(page)
+    assert "merged by" in read.words
+    assert "why" not in read.words
+    assert "data" not in read.words
+    assert "–" not in read.words
+    assert page.startswith("<div style='overflow-x:auto'>")
+    assert read.elements <= KEPT
+
+
+def test_a_new_project_and_a_merge_are_more_than_plain_text() -> None:
+    made = Initialized(
+        folder=HOSTILE, settings="/p/mlops.toml", repository="/g", created=("mlops.toml",)
+    )
+    pull = PullRequest(
+        number=3, state=PullRequestState.MERGED, title=HOSTILE, body="", branch="b",
+        head="0" * 40, url="https://forge/3", is_changed=True,
+    )  # fmt: skip
+    merged = Merged(pull_request=pull, model="m", environment="p", version=2, alias="champion")
+    for value, said in ((made, "%mlops train NOTEBOOK"), (merged, "m@champion → m/2")):
+        read = Reader(html(value))
+        assert said in read.words
+        assert "<script>alert(1)" in read.words
+        assert read.elements <= KEPT - {"pre"}
+        assert not read.open
+
+
+def test_a_live_sweep_counts_runs_before_its_children_are_known() -> None:
+    assert "run 1 of 8" in Reader(html(run(children=8, cells=8))).words

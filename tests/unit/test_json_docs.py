@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from fake_registry import FakeRegistry
 
 from mlops_nb import errors, wire
 from mlops_nb.cli import describe
@@ -23,11 +24,23 @@ from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.results import DOCUMENTS, RunList, SweepResult
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.verbs import Verb
+from mlops_nb.flows.register import register
 
 PATH = Path(__file__).parents[2] / "docs" / "json.md"
 SCHEMA = wire.schema(DOCUMENTS)
 BEGAN = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 
+PASSED = Check(
+    gate="accuracy >= 0.65",
+    outcome=Outcome.PASSED,
+    value=0.74,
+    low=0.6949,
+    high=0.7825,
+    threshold=0.65,
+    n=400,
+    reason="accuracy is 0.74 on 400 rows; the lower end of the 95 % interval, 0.6949, reaches "
+    "0.65",
+)
 TRAINED = Run(
     id="credit-8103a3",
     notebook="/home/ann/credit.ipynb",
@@ -42,21 +55,7 @@ TRAINED = Run(
     cells=8,
     last_line="accuracy 0.74",
     peak_memory=430_650_368,
-    verdict=Verdict(
-        checks=(
-            Check(
-                gate="accuracy >= 0.65",
-                outcome=Outcome.PASSED,
-                value=0.74,
-                low=0.6949,
-                high=0.7825,
-                threshold=0.65,
-                n=400,
-                reason="accuracy is 0.74 on 400 rows; the lower end of the 95 % interval, "
-                "0.6949, reaches 0.65",
-            ),
-        )
-    ),
+    verdict=Verdict(checks=(PASSED,)),
     model="credit/2",
 )
 SWEPT = replace(
@@ -125,6 +124,7 @@ waited for and failed is no such error: its document is printed as ever, with `f
 | message | text | what is wrong, with the value |
 | hint | text | the one thing to do next; empty where there is none |
 | exit_code | whole number | exit code of the shell |
+| verdict | [Verdict](#verdict) or null | every gate, judged, where one refused; else null |
 
 """
 
@@ -188,7 +188,25 @@ def an_error() -> str:
     notebook = Notebook.parse("credit.ipynb", json.dumps(content).encode())
     with pytest.raises(errors.UnknownParameter) as error:
         notebook.check_names(["n_estimator"])
-    return json.dumps({"error": describe(error.value)}, indent=2)
+    return wire.dumps({"error": describe(error.value)}, indent=2)
+
+
+def a_refusal() -> str:
+    check = replace(
+        PASSED,
+        gate="accuracy >= 0.9", outcome=Outcome.FAILED, threshold=0.9,
+        reason="accuracy is 0.74 on 400 rows; the lower end of the 95 % interval, 0.6949, does "
+        "not reach 0.9",
+    )  # fmt: skip
+    with pytest.raises(errors.GateFailed) as error:
+        register(
+            replace(TRAINED, verdict=None),
+            "credit",
+            [check.gate],
+            registry=FakeRegistry(),
+            judge=lambda *_: Verdict(checks=(check,)),
+        )
+    return wire.dumps({"error": describe(error.value)}, indent=2)
 
 
 def render() -> str:
@@ -209,6 +227,12 @@ def render() -> str:
         "",
         "```json",
         an_error(),
+        "```",
+        "",
+        "`mlops register credit-8103a3 --name credit --gate 'accuracy >= 0.9' --json`",
+        "",
+        "```json",
+        a_refusal(),
         "```",
     ]
     parts = [INTRODUCTION, *verbs, ERRORS, *error, "", *classes, "", *examples, *types]
@@ -255,3 +279,8 @@ def test_examples_fit_the_schema(document: object) -> None:
     name = type(document).__name__
     schema = {"$ref": f"#/$defs/{name}", "$defs": SCHEMA["$defs"]}
     jsonschema.validate(json.loads(wire.dumps(document)), schema)
+
+
+def test_a_refusal_tells_its_verdict_as_a_run_does() -> None:
+    schema = {"$ref": "#/$defs/Verdict", "$defs": SCHEMA["$defs"]}
+    jsonschema.validate(json.loads(a_refusal())["error"]["verdict"], schema)

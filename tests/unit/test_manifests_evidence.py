@@ -77,6 +77,48 @@ def test_no_text_breaks_out_of_its_table() -> None:
     assert not re.search(r"(?<!\\)<script>", outside)
 
 
+def test_ticks_are_for_what_is_compared_letter_by_letter_and_for_nothing_else() -> None:
+    check = Check(
+        gate="gap(f1, by=a) <= 1", outcome=Outcome.PASSED, value=0.25, low=0.125, high=0.5,
+        threshold=1, baseline="churn/1", n=76, reason="gap(f1) is 0.25: 0.5 for a=x (n=76)",
+    )  # fmt: skip
+    text = body(
+        replace(
+            LOCK,
+            notebook="churn.ipynb",
+            parameters={"depth": "3", "kind": '"tree"'},
+            metrics={"f1": 0.5},
+            datasets=(("train", "sha256:1", "data/t.csv"),),
+        ),
+        verdict=Verdict(checks=(check,)),
+    )
+    for row in (
+        "| version | `models:/churn/2` | `models:/churn/2` |",
+        "| run | `churn-3fa9c1` |",
+        "| notebook | `churn.ipynb` |",
+        "| notebook digest | unknown |",
+        "| commit | unknown: the notebook was in no Git repository |",
+        "| `depth` | - | `3` |",
+        '| `kind` | - | `"tree"` |',
+        "| `f1` | - | 0.5 | - |",
+        "| `train` | `sha256:1` | `data/t.csv` |",
+        (
+            "| `gap(f1, by=a) <= 1` | 0.25 | 0.125 to 0.5 | 1 | `churn/1` | 76 | "
+            "passed: gap(f1) is 0.25: 0.5 for a=x (n=76) |"
+        ),
+        "| 5 % | 1 + 3 stable | 10 min | 6.7 requests/s |",
+    ):
+        assert row in text.splitlines()
+
+
+def test_a_group_that_is_called_as_somebody_calls_nobody() -> None:
+    reason = "0.5 for team=@platform (n=76), asked by ann@example.com"
+    check = Check(gate="f1 >= 1", outcome=Outcome.FAILED, reason=reason)
+    text = body(verdict=Verdict(checks=(check,)))
+    assert "team=@platform" not in text
+    assert "ann@example.com" in text
+
+
 def test_the_marker_survives_any_value() -> None:
     values = {"who": "--> <b> | `x`", "n": 2}
     hidden = marker(values)
@@ -126,6 +168,32 @@ def test_what_is_missing_or_risky_is_said_loudly() -> None:
         assert words in text
 
 
+def test_why_no_commit_is_known_is_said_as_the_run_recorded_it() -> None:
+    text = body(code_note="the Git repository has no commit yet")
+    assert "| commit | unknown: the Git repository has no commit yet |" in text
+    assert "in no Git repository" not in text
+    dirty = replace(LOCK, code_commit="a" * 40 + "-dirty")
+    assert "Besides: the notebook itself is not in Git." in body(
+        dirty, code_note="the notebook itself is not in Git"
+    )
+
+
+def test_parameters_are_told_with_the_notebooks_own_values() -> None:
+    before = replace(LOCK, defaults={"lr": "0.1", "depth": "3", "seed": "0"})
+    after = replace(LOCK, parameters={"lr": "0.5", "depth": "3"}, defaults={"seed": "1"})
+    text = body(after, previous=before).replace("`", "")
+    assert "| lr | 0.1 (default) | 0.5 |" in text
+    assert "| seed | 0 (default) | 1 (default) |" in text
+    # What was the default and is given now is no change.
+    assert "| depth" not in text
+
+
+def test_data_is_not_denied_where_no_parameter_was_given() -> None:
+    assert "### Parameters\n\nNone were given." in body(previous=None)
+    fed = replace(LOCK, datasets=(("data", "sha256:1", "s3://b/x.csv"),))
+    assert "### Parameters\n\nNone but data, listed below." in body(fed, previous=None)
+
+
 def test_a_plan_that_waits_for_people_says_so() -> None:
     environment = Environment(name="prod", canary=CanaryPlan(weights=(50, 100), minutes=0))
     text = body(environment=environment)
@@ -167,4 +235,5 @@ def test_a_return_tells_who_why_and_what_is_reverted() -> None:
         "environment": "prod",
         "previous": 2,
         "requested_by": "Bob <bob@example.com>",
+        "reason": "p95\n## doubled",
     }

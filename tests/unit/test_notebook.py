@@ -133,6 +133,16 @@ def test_a_default_of_none_may_be_given_whatever_the_annotation_says() -> None:
     assert notebook.bind({"depth": "none"}) == {"depth": None}
 
 
+def test_what_is_not_given_has_the_notebooks_own_value() -> None:
+    notebook = tagged(
+        "lr = 5e-3\nname: str = 'a b'\nnone = None\nneeded: int\n"
+        "when = datetime(\n    2026, 1, 1)"
+    )
+    assert notebook.defaults(["lr"]) == {
+        "name": "a b", "none": None, "when": "datetime( 2026, 1, 1)"
+    }  # fmt: skip
+
+
 def test_a_type_may_stand_in_a_comment() -> None:
     assert table(tagged("x = 1  # type: float  # how much")) == [("x", "float", 1, "how much")]
 

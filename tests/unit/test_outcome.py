@@ -6,10 +6,16 @@ import pytest
 
 from mlops_nb import errors
 from mlops_nb.core.gate import Check, Outcome, Verdict
-from mlops_nb.core.outcome import ensure_success
+from mlops_nb.core.outcome import ensure_success, failure_of
 from mlops_nb.core.run import Failure, Run, RunState
 
 PASSED = Verdict(checks=(Check(gate="auc >= 0.7", outcome=Outcome.PASSED),))
+REFUSED = Verdict(
+    checks=(
+        *PASSED.checks,
+        Check(gate="f1 >= 0.9", outcome=Outcome.FAILED, reason="f1 is 0.5"),
+    )
+)
 
 
 def run(failure: Failure | None = None, verdict: Verdict | None = None) -> Run:
@@ -30,13 +36,20 @@ def test_a_failed_cell_is_told_with_its_hint_and_exit_code() -> None:
     assert error.value.exit_code == 3
 
 
-def test_a_refused_gate_is_told_with_its_reason() -> None:
-    refused = Check(gate="f1 >= 0.9", outcome=Outcome.FAILED, reason="f1 is 0.5")
-    verdict = Verdict(checks=(*PASSED.checks, refused))
+def test_a_refusal_names_its_gates_and_carries_the_verdict_that_tells_why() -> None:
     with pytest.raises(errors.GateFailed) as error:
-        ensure_success(run(verdict=verdict))
-    assert "1 of 2 gates did not pass: f1 >= 0.9 (f1 is 0.5)" in error.value.message
-    assert error.value.verdict == verdict
+        ensure_success(run(verdict=REFUSED))
+    assert error.value.message == "r-1: 1 of 2 gates did not pass: f1 >= 0.9"
+    assert error.value.verdict == REFUSED
+
+
+def test_a_step_that_gates_refused_keeps_the_verdict_it_was_refused_by() -> None:
+    refusal = errors.GateFailed("m/1 is not proposed", verdict=REFUSED, hint="next")
+    refused = run(failure_of(refusal, "deploy"), PASSED)
+    assert refused.judged_last == REFUSED
+    with pytest.raises(errors.GateFailed, match="r-1: m/1 is not proposed") as error:
+        ensure_success(refused)
+    assert (error.value.verdict, error.value.hint) == (REFUSED, "next")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_nb import wire
+from mlops_nb.core.argument import as_argument, shield
 from mlops_nb.core.data import DataSource
 from mlops_nb.core.pipeline import (
     ARGUMENT_LIMIT,
@@ -20,9 +21,7 @@ from mlops_nb.core.pipeline import (
     Result,
     Step,
     Word,
-    as_argument,
     plan,
-    shield,
 )
 from mlops_nb.core.profile import Profile, Toleration
 from mlops_nb.core.run import Limits, RunSpec

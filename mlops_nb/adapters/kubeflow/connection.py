@@ -12,12 +12,13 @@ from mlops_nb.adapters.kubeflow.transport import PATIENCE, Credentials, Transpor
 from mlops_nb.errors import BackendError, BackendUnavailable, Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
 
 _POSTS = 3
+_PAGE_SIZE = 100
 
 
 class Connection:
@@ -79,16 +80,10 @@ class Connection:
         self._multi_user = bool(answer.multi_user)
         return self._multi_user
 
-    def experiments(self, *, page_size: int = 10) -> Sequence[str]:
-        """Give ids of experiments, newest first."""
-        answer = self._ask(
-            "list experiments",
-            self._experiments.experiment_service_list_experiments,
-            reads=True,
-            sort_by="created_at desc",
-            page_size=page_size,
-            **self._scope(),
-        )
+    def experiments(self) -> Sequence[str]:
+        """Give ids of the newest hundred experiments, newest first."""
+        operation = self._experiments.experiment_service_list_experiments
+        answer = self._page("list experiments", operation)
         return [found.experiment_id for found in answer.experiments or []]
 
     def experiment_id(self, name: str, *, create: bool = True) -> str:
@@ -134,7 +129,7 @@ class Connection:
         action = f"submit run {display_name!r}"
         return self._only_one(
             lambda: self._ask(action, self._runs.run_service_create_run, body),
-            lambda: self.find_runs(display_name, experiment_id=experiment_id),
+            lambda: self.runs(named=display_name, experiment_id=experiment_id),
             lambda run: self.delete_run(run.run_id),
         )
 
@@ -150,39 +145,17 @@ class Connection:
         )
         self._ask("make runs", self._runs.run_service_create_run, body)
 
-    def find_runs(
-        self, display_name: str, *, experiment_id: str = ""
-    ) -> Sequence[api.V2beta1Run]:
-        """Give the runs of this display name, newest first."""
-        return self.runs(
-            page_size=100, experiment_id=experiment_id, filter=self._named(display_name)
-        )[0]
-
     def run(self, run_id: str) -> api.V2beta1Run:
         """Give a run with its tasks."""
         return self._ask(
             f"read run {run_id}", self._runs.run_service_get_run, run_id, reads=True
         )
 
-    def runs(
-        self,
-        page_token: str = "",
-        page_size: int = 50,
-        experiment_id: str = "",
-        filter: str = "",  # noqa: A002 - the server's name
-    ) -> tuple[Sequence[api.V2beta1Run], str]:
-        """Give a page of runs, newest first, and the token of the next; empty on the last."""
-        scope = {"experiment_id": experiment_id} if experiment_id else self._scope()
-        answer = self._ask(
-            "list runs",
-            self._runs.run_service_list_runs,
-            reads=True,
-            sort_by="created_at desc",
-            page_size=page_size,
-            **_given(page_token=page_token, filter=filter),
-            **scope,
-        )
-        return answer.runs or [], answer.next_page_token or ""
+    def runs(self, *, named: str = "", experiment_id: str = "") -> Sequence[api.V2beta1Run]:
+        """Give the newest hundred runs of a name or an experiment or of all, newest first."""
+        operation = self._runs.run_service_list_runs
+        answer = self._page("list runs", operation, experiment_id, named=named)
+        return answer.runs or []
 
     def terminate(self, run_id: str) -> None:
         """Stop a run; refused by the server for one that has ended."""
@@ -265,7 +238,7 @@ class Connection:
             pipeline_id,
             reads=True,
             sort_by="created_at desc",
-            page_size=100,
+            page_size=_PAGE_SIZE,
         )
         return answer.pipeline_versions or []
 
@@ -284,12 +257,11 @@ class Connection:
         """Start a schedule, one for a name and experiment; those of the ids do not count."""
         name, experiment = recurring.display_name, recurring.experiment_id
         operation = self._recurring.recurring_run_service_create_recurring_run
-        same = self._named(name)
         return self._only_one(
             lambda: self._ask(f"make schedule {name!r}", operation, recurring),
             lambda: [
                 each
-                for each in self.recurring_runs(experiment_id=experiment, filter=same)[0]
+                for each in self.recurring_runs(named=name, experiment_id=experiment)
                 if each.recurring_run_id not in instead_of
             ],
             lambda made: self.delete_recurring(made.recurring_run_id),
@@ -302,24 +274,19 @@ class Connection:
         return self._ask(action, operation, recurring_run_id, reads=True)
 
     def recurring_runs(
-        self,
-        page_token: str = "",
-        page_size: int = 50,
-        experiment_id: str = "",
-        filter: str = "",  # noqa: A002 - the server's name
-    ) -> tuple[Sequence[api.V2beta1RecurringRun], str]:
-        """Give a page of schedules, newest first, and the token of the next."""
-        scope = {"experiment_id": experiment_id} if experiment_id else self._scope()
-        answer = self._ask(
-            "list schedules",
-            self._recurring.recurring_run_service_list_recurring_runs,
-            reads=True,
-            sort_by="created_at desc",
-            page_size=page_size,
-            **_given(page_token=page_token, filter=filter),
-            **scope,
-        )
-        return answer.recurring_runs or [], answer.next_page_token or ""
+        self, *, named: str = "", experiment_id: str = ""
+    ) -> Iterator[api.V2beta1RecurringRun]:
+        """Yield the schedules of a name or an experiment, or all, newest first."""
+        operation = self._recurring.recurring_run_service_list_recurring_runs
+        token = ""
+        while True:
+            answer = self._page(
+                "list schedules", operation, experiment_id, named=named, page_token=token
+            )
+            yield from answer.recurring_runs or []
+            token = answer.next_page_token or ""
+            if not token:
+                return
 
     def enable_recurring(self, recurring_run_id: str) -> None:
         """Let a schedule start runs."""
@@ -343,15 +310,32 @@ class Connection:
         multi_user = self.healthz() if self._multi_user is None else self._multi_user
         return {"namespace": self.namespace} if multi_user else {}
 
+    def _page(
+        self,
+        action: str,
+        operation: Callable[..., Any],
+        experiment_id: str = "",
+        *,
+        named: str = "",
+        page_token: str = "",
+    ) -> Any:
+        """Ask for a page of a list, newest first: of an experiment, or of all there are."""
+        scope = {"experiment_id": experiment_id} if experiment_id else self._scope()
+        wanted = self._named(named) if named else ""
+        return self._ask(
+            action,
+            operation,
+            reads=True,
+            sort_by="created_at desc",
+            page_size=_PAGE_SIZE,
+            **_given(page_token=page_token, filter=wanted),
+            **scope,
+        )
+
     def _experiment(self, name: str) -> str:
         """Give the id of an experiment; empty if there is none."""
-        answer = self._ask(
-            f"look for experiment {name!r}",
-            self._experiments.experiment_service_list_experiments,
-            reads=True,
-            filter=self._named(name),
-            **self._scope(),
-        )
+        operation = self._experiments.experiment_service_list_experiments
+        answer = self._page(f"look for experiment {name!r}", operation, named=name)
         return str(answer.experiments[0].experiment_id) if answer.experiments else ""
 
     def _named(self, name: str) -> str:

@@ -21,29 +21,30 @@ from mlops_nb.adapters.kubeflow.connection import Connection
 from mlops_nb.adapters.kubeflow.credentials import credentials
 from mlops_nb.adapters.kubeflow.following import Differ
 from mlops_nb.adapters.kubeflow.hops import walk
+from mlops_nb.adapters.kubeflow.inside import look_inside
 from mlops_nb.adapters.kubeflow.outlook import Outlook
 from mlops_nb.adapters.kubeflow.schedules import KubeflowSchedules
-from mlops_nb.adapters.kubeflow.states import (
-    run_state,
-    steps,
-)
-from mlops_nb.adapters.kubeflow.submission import NAME, prepare
+from mlops_nb.adapters.kubeflow.states import run_state
+from mlops_nb.adapters.kubeflow.submission import NAME, check_configured, prepare
 from mlops_nb.core.events import Note, known_key, unheard
 from mlops_nb.core.profile import advise, cost, override
 from mlops_nb.core.quantity import format_duration
 from mlops_nb.core.run import Failure, Run, RunState
+from mlops_nb.core.verbs import Job
 from mlops_nb.errors import BackendError, Conflict, MlopsError, NotFound, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from mlops_nb.adapters.kubeflow.states import Step
     from mlops_nb.core.events import Event
     from mlops_nb.core.profile import Profile
-    from mlops_nb.core.verbs import Job
     from mlops_nb.ports import Listener, Registry, Surroundings
 
 _KEY = "mlops_nb.key"
 _REQUEST = "mlops_nb.request"
+_RUN = "mlops_nb.run"
+_JOB = "mlops_nb/job.json"
 _POLL_SECONDS = 1.0
 _CANCEL_SECONDS = 120.0
 _AFTER = ("gates", "register", "deploy")
@@ -59,6 +60,7 @@ class KubeflowExecutor:
     def __init__(self, project: Surroundings) -> None:
         self._project = project
         self._settings = project.settings
+        self._plans: dict[str, Mapping[str, Run]] = {}
 
     @classmethod
     def open(cls, project: Surroundings) -> KubeflowExecutor:
@@ -102,6 +104,7 @@ class KubeflowExecutor:
             self._registry.attach(run.tracking_id, "mlops_nb/git.diff", code.diff.encode())
         if job.children:
             self._registry.finish(replace(run, cells=len(job.children)), {})
+            self._registry.attach(run.tracking_id, _JOB, wire.dumps(job).encode())
         try:
             created = self._kubeflow.create_run(
                 run.id,
@@ -215,10 +218,8 @@ class KubeflowExecutor:
     def run(self, run_id: str) -> Run | None:
         """Give the run as the tracking server and Kubeflow tell."""
         try:
-            recorded = self._registry.find(run_id)
+            recorded = self._recorded(run_id)
         except NotFound:
-            return None
-        if recorded.id != run_id or recorded.executor != NAME:
             return None
         return self._outlook.now(recorded)
 
@@ -228,16 +229,28 @@ class KubeflowExecutor:
         return [self._outlook.now(run) for run in going if run.executor == NAME]
 
     def children(self, run_id: str) -> Sequence[Run]:
-        """Give a sweep's children in their order."""
-        found = self._registry.runs(limit=10_000, parent=run_id)
-        return sorted(found, key=lambda run: int(run.id.rpartition(".")[2]))
+        """Give a sweep's children in their order; while it goes on, those to come, too."""
+        begun = {run.id: run for run in self._registry.runs(limit=10_000, parent=run_id)}
+        sweep = self._registry.tagged(_RUN, run_id)
+        planned = self._planned(sweep) if sweep and not sweep.state.is_final else {}
+        every = {**planned, **begun}
+        return sorted(every.values(), key=lambda run: int(run.id.rpartition(".")[2]))
+
+    def _planned(self, sweep: Run) -> Mapping[str, Run]:
+        if sweep.children and sweep.id not in self._plans:
+            content = self._registry.file(sweep.tracking_id, _JOB)
+            children = wire.loads(Job, content).children if content else ()
+            self._plans[sweep.id] = {
+                child.id: replace(child.queued(""), executor=NAME) for child in children
+            }
+        return self._plans.get(sweep.id, {})
 
     def log(self, run_id: str, *, follow: bool) -> Iterator[str]:
         """Yield what the notebook printed: from its pod while it lives, then as recorded."""
         said = 0
         while True:
-            run = self._known(run_id)
-            text = self._printed(run)
+            run, told = self._outlook.look(self._recorded(run_id))
+            text = self._printed(run, told)
             # A line is given when it is whole.
             end = len(text) if run.state.is_final else text.rfind("\n") + 1
             if end > said:
@@ -247,13 +260,12 @@ class KubeflowExecutor:
                 return
             time.sleep(_POLL_SECONDS)
 
-    def _printed(self, run: Run) -> str:
+    def _printed(self, run: Run, told: Sequence[Step]) -> str:
         if run.state.is_final:
             content = self._registry.file(run.tracking_id, "mlops_nb/log.txt")
             if content is not None:
                 return content.decode(errors="replace")
-        found = self._kubeflow.run(run.address)
-        train = next((step for step in steps(found) if step.name == "train"), None)
+        train = next((step for step in told if step.name == "train"), None)
         if train is None or not train.pod:
             return ""
         try:
@@ -298,11 +310,24 @@ class KubeflowExecutor:
         """
         return walk(self._kubeflow)
 
-    def _known(self, run_id: str) -> Run:
-        run = self.run(run_id)
-        if run is None:
+    def check_inside(self, seconds: float) -> str:
+        """Have a pod try what every pod needs, and say what it found.
+
+        Raises:
+            UserError: if Kubeflow is not configured.
+            BackendError: if something does not work.
+        """
+        check_configured(self._settings.kubeflow)
+        return look_inside(self._project, self._kubeflow, seconds=seconds)
+
+    def _recorded(self, run_id: str) -> Run:
+        found = self._registry.find(run_id)
+        if found.id != run_id or found.executor != NAME:
             raise NotFound(f"Kubeflow has no run {run_id!r}", hint="see `mlops runs`")
-        return run
+        return found
+
+    def _known(self, run_id: str) -> Run:
+        return self._outlook.now(self._recorded(run_id))
 
 
 def _keys(job: Job, bundle: str) -> Mapping[str, str]:

@@ -50,47 +50,57 @@ class Outlook:
 
     def now(self, recorded: Run) -> Run:
         """Give a recorded run in the state that Kubeflow tells; record how it ended."""
+        return self.look(recorded)[0]
+
+    def look(self, recorded: Run) -> tuple[Run, Sequence[Step]]:
+        """Give a recorded run as `now` does, and its steps; none where Kubeflow has none."""
         if not recorded.address:
-            return recorded
+            return recorded, ()
         try:
             found = self._kubeflow().run(recorded.address)
         except NotFound:
             if recorded.state.is_final:
-                return recorded
-            return self._ended(recorded, RunState.FAILED, "it was deleted in Kubeflow")
+                return recorded, ()
+            why = "it was deleted in Kubeflow"
+            return self._ended(recorded, RunState.FAILED, why), ()
+        told = steps(found)
+        return self._as_told(recorded, found, told), told
+
+    def _as_told(self, recorded: Run, found: V2beta1Run, told: Sequence[Step]) -> Run:
         state = run_state(found)
         # A cached run has no time of its own in the tracking server.
         recorded = replace(recorded, started=moment(found.created_at) or recorded.started)
-        children = _children(found)
+        children = _children(told)
         if children:
             done = sum(state.is_final for state in children.values())
             recorded = replace(recorded, cells_done=done)
         if not state.is_final:
-            if waited := self._waited_too_long(recorded, found):
+            if waited := self._waited_too_long(recorded, told):
                 return waited
-            now = replace(recorded, state=state, ended=None, failure=None)
-            return self._with_cached(replace(now, doing=self._doing(found)), found)
+            doing = in_words(found) or self._doing(recorded, told)
+            now = replace(recorded, state=state, ended=None, failure=None, doing=doing)
+            return self._with_cached(now, told)
         if state is not recorded.state and not _gave_up(recorded):
-            recorded = self._ended(recorded, state, self._why(found))
+            recorded = self._ended(recorded, state, self._why(recorded, told))
         if children and recorded.failure is not None:
             again = f"run what failed again: mlops retry {recorded.id}"
             recorded = replace(recorded, failure=replace(recorded.failure, hint=again))
         ended = replace(recorded, ended=moment(found.finished_at) or recorded.ended)
-        return self._with_cached(ended, found)
+        return self._with_cached(ended, told)
 
-    def _waited_too_long(self, recorded: Run, found: V2beta1Run) -> Run | None:
+    def _waited_too_long(self, recorded: Run, told: Sequence[Step]) -> Run | None:
         """Stop a run whose pod did not begin in the time its profile allows; else None.
 
         Kubeflow itself lets a pod wait for ever; so who looks ends it.
         """
         profile = self._settings.profiles.get(recorded.placement.profile)
-        step = next((step for step in steps(found) if not step.state.is_final), None)
+        step = _current(told)
         if profile is None or not profile.max_wait or step is None or step.started is None:
             return None
         waited = (datetime.now(UTC) - step.started).total_seconds()
         if step.state is not StepState.QUEUED or waited <= profile.max_wait:
             return None
-        trouble = pods.trouble(self._settings.kubeflow, str(found.run_id))
+        trouble = self._trouble(recorded)
         self._kubeflow().terminate(recorded.address)
         failure = Failure(
             reason=f"{step.name} did not begin within {format_duration(profile.max_wait)}"
@@ -103,11 +113,11 @@ class Outlook:
         failed = replace(recorded, state=RunState.FAILED, failure=failure, ended=ended)
         return self._registry.finish(failed, {})
 
-    def _with_cached(self, recorded: Run, found: V2beta1Run) -> Run:
+    def _with_cached(self, recorded: Run, told: Sequence[Step]) -> Run:
         """Give a run whose notebook was not run again with what came of the earlier one."""
         if recorded.cells_done:
             return recorded
-        if not any(s.name == "train" and s.state is StepState.CACHED for s in steps(found)):
+        if not any(step.name == "train" and step.state is StepState.CACHED for step in told):
             return recorded
         twin = self._registry.twin(recorded.tracking_id)
         if twin is None:
@@ -117,6 +127,7 @@ class Outlook:
         return replace(
             recorded,
             cached_from=twin.id,
+            defaults=twin.defaults,
             metrics=twin.metrics,
             cells=twin.cells,
             cells_done=twin.cells_done,
@@ -134,36 +145,41 @@ class Outlook:
         ended = replace(recorded, state=state, failure=failure, ended=datetime.now(UTC))
         return self._registry.finish(ended, {})
 
-    def _doing(self, found: V2beta1Run) -> str:
-        if peculiar := in_words(found):
-            return peculiar
-        current = next((step for step in steps(found) if not step.state.is_final), None)
+    def _doing(self, recorded: Run, told: Sequence[Step]) -> str:
+        current = _current(told)
         if current is None:
             return ""
-        trouble = pods.trouble(self._settings.kubeflow, str(found.run_id))
+        trouble = self._trouble(recorded)
         return f"{current.name}: {trouble}" if trouble else current.name
 
-    def _last_word(self, found: V2beta1Run, failed: Sequence[Step]) -> str:
+    def _trouble(self, recorded: Run) -> str:
+        return pods.trouble(self._settings.kubeflow, recorded.address)
+
+    def _last_word(self, recorded: Run, failed: Sequence[Step]) -> str:
         """Give what a failed step printed last of why, where its pod's log can be read."""
         for step in failed:
             try:
-                log = self._kubeflow().node_log(str(found.run_id), step.pod) if step.pod else ""
+                log = self._kubeflow().node_log(recorded.address, step.pod) if step.pod else ""
             except (NotFound, BackendError):
                 continue
             if said := _last_word_of(log, step.name):
                 return said
         return ""
 
-    def _why(self, found: V2beta1Run) -> str:
-        if children := _children(found):
+    def _why(self, recorded: Run, told: Sequence[Step]) -> str:
+        if children := _children(told):
             failures = sum(state is StepState.FAILED for state in children.values())
             return f"{failures} of {len(children)} children failed"
-        failed = [step for step in steps(found) if step.state is StepState.FAILED]
-        trouble = pods.trouble(self._settings.kubeflow, str(found.run_id))
+        failed = [step for step in told if step.state is StepState.FAILED]
+        trouble = self._trouble(recorded)
         where = f"step {failed[-1].name} failed" if failed else "the pipeline failed"
         said = trouble or next((step.error for step in failed if step.error), "")
-        said = said or self._last_word(found, failed)
+        said = said or self._last_word(recorded, failed)
         return f"{where}: {said}" if said else where
+
+
+def _current(told: Sequence[Step]) -> Step | None:
+    return next((step for step in told if not step.state.is_final), None)
 
 
 def _gave_up(run: Run) -> bool:
@@ -181,10 +197,10 @@ def _last_word_of(log: str, step: str) -> str:
     return said[-1].removeprefix(mark) if said else ""
 
 
-def _children(found: V2beta1Run) -> Mapping[int, StepState]:
+def _children(told: Sequence[Step]) -> Mapping[int, StepState]:
     """Give where each child of a sweep stands; nothing of a run that is none."""
     return {
         step.iteration: step.state
-        for step in steps(found)
+        for step in told
         if step.name == "train" and step.iteration is not None
     }

@@ -49,6 +49,14 @@ def compile_plan(plan: Plan) -> str:
     return _compiled(plan)
 
 
+def document(plan: Plan) -> Mapping[str, object]:
+    """Give the pipeline as the API takes it: one document, with the platform's part."""
+    from ruamel.yaml import YAML
+
+    spec, *platform = YAML(typ="safe", pure=True).load_all(compile_plan(plan))
+    return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+
+
 def manifests(plan: Plan, namespace: str) -> str:
     """Give the pipeline as manifests for a server that keeps pipelines in Kubernetes.
 

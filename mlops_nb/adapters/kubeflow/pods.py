@@ -12,7 +12,7 @@ from mlops_nb.core.quantity import format_size, parse_size
 from mlops_nb.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from kubernetes.client import (
         CoreV1Api,
@@ -43,14 +43,10 @@ class Place(Protocol):
 
 def trouble(settings: Place, run_id: str) -> str:
     """Say what holds a run's pods up or ended them; empty if nothing, or if nobody can look."""
-    namespace = settings.namespace or HOME_NAMESPACE
-    api = _api(namespace, int(time.monotonic() // _FRESH))
-    if api is None:
-        return ""
-    from kubernetes.client import ApiException
-    from urllib3.exceptions import HTTPError
 
-    try:
+    def look(api: CoreV1Api, namespace: str) -> str:
+        from kubernetes.client import ApiException
+
         pods = api.list_namespaced_pod(
             namespace, label_selector=f"{_RUN_LABEL}={run_id}", _request_timeout=_LIMITS
         ).items
@@ -65,13 +61,27 @@ def trouble(settings: Place, run_id: str) -> str:
                 ).items
             if said := words(pod, events):
                 return said
-    except (ApiException, HTTPError):
         return ""
-    return ""
+
+    return _if_allowed(settings, look)
 
 
 def printed(settings: Place, pod: str) -> str:
     """Give what a pod printed so far; empty if nothing, or if nobody can look."""
+
+    def look(api: CoreV1Api, namespace: str) -> str:
+        answer = api.read_namespaced_pod_log(
+            pod, namespace, container=MAIN, _preload_content=False, _request_timeout=_LIMITS
+        )
+        with closing(answer):
+            # The client's own decoding would give a text such as "b'…'".
+            return bytes(answer.data).decode(errors="replace")
+
+    return _if_allowed(settings, look)
+
+
+def _if_allowed(settings: Place, look: Callable[[CoreV1Api, str], str]) -> str:
+    """Give what `look` sees through the Kubernetes API; empty if nobody can look."""
     namespace = settings.namespace or HOME_NAMESPACE
     api = _api(namespace, int(time.monotonic() // _FRESH))
     if api is None:
@@ -80,12 +90,7 @@ def printed(settings: Place, pod: str) -> str:
     from urllib3.exceptions import HTTPError
 
     try:
-        answer = api.read_namespaced_pod_log(
-            pod, namespace, container=MAIN, _preload_content=False, _request_timeout=_LIMITS
-        )
-        with closing(answer):
-            # The client's own decoding would give a text such as "b'…'".
-            return bytes(answer.data).decode(errors="replace")
+        return look(api, namespace)
     except (ApiException, HTTPError):
         return ""
 

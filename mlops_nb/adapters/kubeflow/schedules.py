@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from mlops_nb.ports import Registry, Surroundings
 
 _BY = "by mlops-nb"
-_NEWEST_RUNS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +97,8 @@ class KubeflowSchedules:
             datetime.now(UTC),
         )
         job = replace(job, placement=replace(job.placement, on=NAME))
-        made = _always_run(prepare(job, notebook, self._project))
+        made = prepare(job, notebook, self._project)
+        made = replace(made, plan=made.plan.fresh())
         known = self._named(schedule.name)
         order = Order(
             request=schedule,
@@ -126,11 +126,7 @@ class KubeflowSchedules:
         """Give every schedule of the project, by name, each with its newest run."""
         newest: dict[str, tuple[str, RunState]] = {}
         experiment = self._experiment(create=False)
-        runs = (
-            self._kubeflow.runs(page_size=_NEWEST_RUNS, experiment_id=experiment)[0]
-            if experiment
-            else []
-        )
+        runs = self._kubeflow.runs(experiment_id=experiment) if experiment else []
         for run in runs:
             newest.setdefault(str(run.recurring_run_id), (str(run.run_id), run_state(run)))
         found: dict[str, Scheduled] = {}
@@ -170,7 +166,11 @@ class KubeflowSchedules:
             self._check_free(job.id)
         bundle, registry = made.bundle, self._registry
         run = Run(
-            id=job.id, notebook=job.spec.notebook, state=RunState.SUCCEEDED, executor=NAME
+            id=job.id,
+            notebook=job.spec.notebook,
+            state=RunState.SUCCEEDED,
+            schedule=job.id,
+            executor=NAME,
         )
         lineage = {
             **self._project.code(job.spec.notebook).tags(),
@@ -180,7 +180,6 @@ class KubeflowSchedules:
             run,
             {
                 "mlops_nb.requested_by": job.requested_by,
-                "mlops_nb.schedule": "true",
                 # It is no run, and not listed as one.
                 "mlops_nb.managed": "schedule",
             },
@@ -279,14 +278,10 @@ class KubeflowSchedules:
     def _all(self) -> Iterator[tuple[api.V2beta1RecurringRun, Order]]:
         """Yield the project's schedules, newest first."""
         experiment = self._experiment(create=False)
-        token = ""
-        while experiment:
-            page, token = self._kubeflow.recurring_runs(token, experiment_id=experiment)
-            for each in page:
-                if order := Order.read(each.description):
-                    yield each, order
-            if not token:
-                return
+        found = self._kubeflow.recurring_runs(experiment_id=experiment) if experiment else ()
+        for each in found:
+            if order := Order.read(each.description):
+                yield each, order
 
     def _named(self, name: str) -> list[api.V2beta1RecurringRun]:
         """Give the recurring runs of a name, newest first; an interrupted change leaves two."""
@@ -296,12 +291,6 @@ class KubeflowSchedules:
         if found := self._named(name):
             return found
         raise NotFound(f"there is no schedule {name!r}", hint="see `mlops schedules`")
-
-
-def _always_run(made: Submission) -> Submission:
-    """Give the pipeline with no result taken from an earlier run: a schedule is to run."""
-    steps = tuple(replace(step, is_cached=False) for step in made.plan.steps)
-    return replace(made, plan=replace(made.plan, steps=steps))
 
 
 def _scheduled(recurring: api.V2beta1RecurringRun, order: Order) -> Scheduled:

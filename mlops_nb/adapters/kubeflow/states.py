@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1Run
 
-STEPS = ("prepare", "train", "validate", "register", "deploy")
+STEPS = ("check", "prepare", "train", "validate", "register", "deploy")
 
 _EXECUTOR = re.compile(r"executor(\(\d+\))?")
 _ITERATION = re.compile(r"\((\d+):")

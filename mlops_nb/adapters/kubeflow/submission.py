@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlops_nb import wire
 from mlops_nb.adapters.kubeflow.bundle import Bundle, pack, recorded_as
-from mlops_nb.adapters.kubeflow.pipeline import compile_plan, manifests
+from mlops_nb.adapters.kubeflow.pipeline import compile_plan, document, manifests
 from mlops_nb.core.pipeline import Plan, plan
 from mlops_nb.core.profile import Profile, override
 from mlops_nb.core.run import Placement
@@ -55,10 +55,7 @@ class Submission:
 
     def document(self) -> Mapping[str, object]:
         """Give the pipeline as the API takes it: one document, with the platform's part."""
-        from ruamel.yaml import YAML
-
-        spec, *platform = YAML(typ="safe", pure=True).load_all(compile_plan(self.plan))
-        return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+        return document(self.plan)
 
     def files(self, *, manifests_for: str | None = None) -> Mapping[str, bytes]:
         """Give what is submitted as files, with manifests for a namespace if one is given."""
@@ -82,7 +79,7 @@ def prepare(job: Job, notebook: bytes, project: Surroundings) -> Submission:
     settings, kubeflow = project.settings, project.settings.kubeflow
     _check_reachable(job, settings)
     folder = Path(job.project)
-    profile = _profile(job.placement, settings)
+    profile = profile_of(job.placement, settings)
     bundle = pack(
         Path(job.spec.notebook),
         notebook,
@@ -99,13 +96,12 @@ def prepare(job: Job, notebook: bytes, project: Surroundings) -> Submission:
         replace(child, spec=replace(spec, parameters=child.spec.parameters))
         for child in job.children
     )
-    tracking_uri = kubeflow.tracking_uri or project.tracking_uri
     return Submission(
         bundle=bundle,
         plan=plan(
             replace(job, spec=spec, children=children, project=""),
             profile=profile,
-            kubeflow=replace(kubeflow, tracking_uri=tracking_uri),
+            kubeflow=of_pods(project),
             bundle=bundle.digest,
             settings=wire.dumps(_settings_of_pods(settings, folder)),
             experiment=settings.experiment or settings.name,
@@ -115,7 +111,12 @@ def prepare(job: Job, notebook: bytes, project: Surroundings) -> Submission:
     )
 
 
-def _profile(placement: Placement, settings: Settings) -> Profile:
+def profile_of(placement: Placement, settings: Settings) -> Profile:
+    """Give what a training pod may use, with all overrides.
+
+    Raises:
+        NotFound: if there is no such profile.
+    """
     name = placement.profile or settings.kubeflow.profile
     return override(
         settings.profile(name) if name else Profile(name="default"),
@@ -126,14 +127,29 @@ def _profile(placement: Placement, settings: Settings) -> Profile:
     )
 
 
-def _check_reachable(job: Job, settings: Settings) -> None:
-    kubeflow = settings.kubeflow
+def of_pods(project: Surroundings) -> Kubeflow:
+    """Give [kubeflow], with the project's own tracking server if it names none for pods."""
+    kubeflow = project.settings.kubeflow
+    return replace(kubeflow, tracking_uri=kubeflow.tracking_uri or project.tracking_uri)
+
+
+def check_configured(kubeflow: Kubeflow) -> None:
+    """Refuse to go on without a server.
+
+    Raises:
+        UserError: if none is configured.
+    """
     if not kubeflow.url:
         raise UserError(
             "no Kubeflow is configured",
             hint='set url = "https://…" in [kubeflow] of mlops.toml; to rehearse on this '
             "machine: mlops dev kubeflow",
         )
+
+
+def _check_reachable(job: Job, settings: Settings) -> None:
+    kubeflow = settings.kubeflow
+    check_configured(kubeflow)
     if kubeflow.shares_machine:
         return
     for source in job.spec.data:

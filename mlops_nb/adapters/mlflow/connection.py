@@ -126,11 +126,12 @@ class Connection:
 
                 for name in _CHATTY:
                     logging.getLogger(name).setLevel(logging.ERROR)
-                # Two processes that make the tables at once would trip over each other.
                 with self.alone():
                     client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-                    client.search_experiments(max_results=1)
-                    client.search_registered_models(max_results=1)
+                    if self.path is not None:
+                        # Processes that make the tables at once would trip over each other.
+                        client.search_experiments(max_results=1)
+                        client.search_registered_models(max_results=1)
                 self._client = client
             return self._client
 
@@ -162,6 +163,8 @@ class Connection:
             if error.response.status_code in {401, 403}:
                 return self._refused(action)
             return self._broken(str(error), action)
+        if "too many 500 error responses" in str(error):
+            return self._broken("it answers with an error (500) each time", action)
         if isinstance(error, requests.RequestException):
             return self._unavailable(action)
         return self._broken(str(error), action)

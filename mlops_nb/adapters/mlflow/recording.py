@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import tempfile
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -59,18 +60,28 @@ def experiment(client: MlflowClient, name: str, location: str | None) -> str:
 
 
 def probe(client: MlflowClient, experiment: str, tracking_uri: str) -> None:
-    """Write to the store and to its files, and take the file away again."""
+    """Write to the store and to its files, read it, and take the file away again.
+
+    Raises:
+        OSError: if what is read is not what was written.
+    """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     now = datetime.now(UTC).isoformat()
     client.set_experiment_tag(experiment, "mlops_nb.checked", now)
     location = client.get_experiment(experiment).artifact_location
     repository: Any = get_artifact_repository(location, tracking_uri=tracking_uri)
+    # A pod and a laptop may do this at once.
+    place = f"mlops_nb-check-{uuid.uuid4().hex}"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "probe.txt"
         file.write_text(now)
-        repository.log_artifact(str(file), "mlops_nb-check")
-    repository.delete_artifacts("mlops_nb-check")
+        repository.log_artifact(str(file), place)
+        file.unlink()
+        read = Path(repository.download_artifacts(f"{place}/{file.name}", folder)).read_text()
+    repository.delete_artifacts(place)
+    if read != now:
+        raise OSError(f"{location} gave back another file than it was given")
 
 
 def quoted(text: str) -> str:

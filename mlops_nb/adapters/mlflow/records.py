@@ -29,7 +29,9 @@ MANAGED = "mlops_nb.managed"
 NOTEBOOK = "mlops_nb.notebook"
 NOTEBOOK_NAME = "mlops_nb.notebook_name"
 PARENT = "mlops_nb.parent"
+SCHEDULE = "mlops_nb.schedule"
 PARAMETERS = "mlops_nb.parameters"
+_DEFAULTS = "mlops_nb.defaults"
 MODEL = "mlops_nb.model"
 TRACKING_ID = "mlops_nb.tracking_id"
 DATASETS = "mlops_nb.datasets"
@@ -42,6 +44,7 @@ _EXECUTOR = "mlops_nb.executor"
 _PLACEMENT = "mlops_nb.placement"
 LONGEST_PARAMETER = 6000
 _BEST = "mlops_nb.best"
+_CHILDREN = "mlops_nb.sweep"
 _FAILURE = "mlops_nb.failure"
 _VERDICT = "mlops_nb.verdict"
 _MEMORY = "mlops_nb.peak_memory"
@@ -94,8 +97,14 @@ def first_tags(run: Run, user: str) -> dict[str, str]:
     }
     if run.parent:
         tags[PARENT] = run.parent
+    if run.schedule:
+        tags[SCHEDULE] = run.schedule
+    if run.defaults:
+        tags |= spread(_DEFAULTS, json.dumps(dict(run.defaults)))
     if run.best:
         tags[_BEST] = run.best
+    if run.children:
+        tags[_CHILDREN] = str(run.children)
     tags[_EXECUTOR] = run.executor
     if run.address:
         tags[ADDRESS] = run.address
@@ -138,7 +147,11 @@ def read_run(found: MlflowRun, url: str) -> Run:
         tracking_id=found.info.run_id,
         url=url,
         parent=tags.get(PARENT, ""),
+        schedule=tags.get(SCHEDULE, ""),
         parameters=json.loads(parameters) if parameters else dict(found.data.params),
+        defaults=json.loads(gather(tags, _DEFAULTS) or "{}"),
+        code_commit=_commit(tags),
+        code_note=tags.get("mlops_nb.git.note", ""),
         metrics=dict(found.data.metrics),
         datasets=_read(tuple[Dataset, ...], gather(tags, DATASETS)) or (),
         started=instant(found.info.start_time),
@@ -151,6 +164,7 @@ def read_run(found: MlflowRun, url: str) -> Run:
         model=tags.get(MODEL, ""),
         pull_request=int(tags[PULL_REQUEST]) if tags.get(PULL_REQUEST) else None,
         best=tags.get(_BEST, ""),
+        children=int(tags.get(_CHILDREN, "0")),
         executor=tags.get(_EXECUTOR, "local"),
         address=tags.get(ADDRESS, ""),
         cached_from=tags.get(CACHED_FROM, ""),
@@ -158,6 +172,12 @@ def read_run(found: MlflowRun, url: str) -> Run:
     )
     progress = None if state.is_final else _read(Progress, gather(tags, PROGRESS))
     return advance(run, progress) if progress else run
+
+
+def _commit(tags: Mapping[str, str]) -> str:
+    commit = tags.get("mlflow.source.git.commit", "")
+    is_dirty = commit and tags.get("mlflow.source.git.dirty") == "true"
+    return f"{commit}-dirty" if is_dirty else commit
 
 
 def work(tags: Mapping[str, str]) -> tuple[str, ...]:
@@ -187,8 +207,9 @@ def read_version(found: MlflowVersion, aliases: Mapping[str, int]) -> ModelVersi
 def lineage(tags: Mapping[str, str]) -> dict[str, str]:
     """Give the tags of a run that tell where its model comes from."""
     ends = (
-        _CELLS, _MEMORY, _FAILURE, _VERDICT, MANAGED, MODEL, PARAMETERS, _BEST, PROGRESS,
-        PULL_REQUEST, ADDRESS, CACHED_FROM, _PLACEMENT, "mlops_nb.key", "mlops_nb.request",
+        _CELLS, _MEMORY, _FAILURE, _VERDICT, MANAGED, MODEL, PARAMETERS, _DEFAULTS, _BEST,
+        PROGRESS, PULL_REQUEST, ADDRESS, CACHED_FROM, _PLACEMENT, "mlops_nb.key",
+        "mlops_nb.request",
     )  # fmt: skip
     return {
         name: value

@@ -91,7 +91,9 @@ class MlflowRegistry:
             if any(len(text) > records.LONGEST_PARAMETER for text in whole.values()):
                 content = json.dumps(dict(run.parameters), indent=1).encode()
                 recording.put(client, tracking_id, "mlops_nb/parameters.json", content)
-            client.update_run(tracking_id, status="RUNNING")
+            # One that somebody else began, such as Kubeflow's MLflow plugin, gets our name.
+            name = None if records.RUN in known.data.tags else run.id
+            client.update_run(tracking_id, status="RUNNING", name=name)
             return replace(
                 run,
                 tracking_id=tracking_id,
@@ -291,7 +293,8 @@ class MlflowRegistry:
         """
         with self._store.calls("write a file to the artifact store") as client:
             recording.probe(client, self._experiment(client), self._store.uri)
-        return f"{self._store.shown}, experiment {self._name}: a file was written and deleted"
+        done = "a file was written, read and deleted"
+        return f"{self._store.shown}, experiment {self._name}: {done}"
 
     def register(self, run: Run, name: str) -> ModelVersion:
         """Register the model the run logged, with lineage tags, and point `@candidate` at it.

@@ -63,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--backoff", type=float, default=1.0, help="longest wait before a retried pod")
     add("--gpus", type=int, help="accelerators there are (default: as many as asked for)")
     add("--timezone", default="UTC", help="what cron schedules mean")
+    add("--mlflow", default="", metavar="URI", help="tracking server of the MLflow plugin")
+    add("--mlflow-experiment", default="Default", metavar="NAME", help="where it makes runs")
     add("--fail", type=Path, metavar="FILE", help="JSON list of what is to go wrong")
     return parser
 
@@ -85,6 +87,8 @@ def _options(given: argparse.Namespace) -> Options:
         backoff=given.backoff,
         accelerators=given.gpus,
         zone=given.timezone,
+        mlflow=given.mlflow,
+        mlflow_experiment=given.mlflow_experiment,
         faults=_faults(given.fail),
     )
 

@@ -16,8 +16,11 @@ from mlops_nb.dev.kubeflow.records import Pod, driver_pod, node_id
 from mlops_nb.dev.kubeflow.values import BadValue, fill, plain, value_of, words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlops_nb.dev.kubeflow.execution import Execution
     from mlops_nb.dev.kubeflow.options import Json, Options
+    from mlops_nb.dev.kubeflow.plugin import MlflowPlugin
     from mlops_nb.dev.kubeflow.records import Run
 
 
@@ -28,10 +31,13 @@ _NOT_PLAYED = frozenset({"secretAsVolume", "configMapAsVolume", "pvcMount", "emp
 class Containers:
     """Does the tasks that are containers, and importers."""
 
-    def __init__(self, options: Options, cache: Cache, pods: Pods) -> None:
+    def __init__(
+        self, options: Options, cache: Cache, pods: Pods, plugin: MlflowPlugin
+    ) -> None:
         self._options = options
         self._cache = cache
         self._pods = pods
+        self._plugin = plugin
 
     def stop(self, run_id: str) -> None:
         """Tell the pods of a run to end."""
@@ -61,7 +67,11 @@ class Containers:
             execution.tree.open(f"{name}.executor", "executor", parent=name, state="SKIPPED")
             execution.keep(name, found)
             return Result("SUCCEEDED", found)
-        outputs = await self._attempts(execution, name, key, task, inputs)
+        told = execution.facts(key, task)["pipeline_task_name"]
+        given = await asyncio.to_thread(self._plugin.begin_task, run, told)
+        outputs = await self._attempts(execution, name, key, task, inputs, given)
+        well = outputs is not None
+        await asyncio.to_thread(self._plugin.end_task, given, well=well)
         if outputs is None:
             return Result("FAILED", error=f"task {key} failed")
         if caching:
@@ -70,7 +80,13 @@ class Containers:
         return Result("SUCCEEDED", outputs)
 
     async def _attempts(
-        self, execution: Execution, name: str, key: str, task: Json, inputs: Json
+        self,
+        execution: Execution,
+        name: str,
+        key: str,
+        task: Json,
+        inputs: Json,
+        given: Mapping[str, str],
     ) -> Json | None:
         """Run pods until one goes well; give its outputs, or None when all failed."""
         policy = task.get("retryPolicy", {})
@@ -87,7 +103,7 @@ class Containers:
             if more:
                 display = f"executor({number})"
                 tree.open(attempt, display, parent=node, state="PENDING")
-            outputs = await self._pod(execution, attempt, key, task, inputs)
+            outputs = await self._pod(execution, attempt, key, task, inputs, given)
             tree.move(attempt, "FAILED" if outputs is None else "SUCCEEDED")
             if outputs is not None:
                 tree.move(node, "SUCCEEDED")
@@ -96,7 +112,13 @@ class Containers:
         return None
 
     async def _pod(
-        self, execution: Execution, node: str, key: str, task: Json, inputs: Json
+        self,
+        execution: Execution,
+        node: str,
+        key: str,
+        task: Json,
+        inputs: Json,
+        given: Mapping[str, str],
     ) -> Json | None:
         """Run one pod; give its outputs, or None when it failed."""
         run, pipeline = execution.run, execution.pipeline
@@ -121,7 +143,7 @@ class Containers:
                 *words(container.get("args", []), inputs["parameters"], known),
             ],
             folder=folder,
-            container=_filled_environment(container, known),
+            container=_filled_environment(container, known, given),
             kubernetes=kubernetes,
             deadline=float(kubernetes.get("activeDeadlineSeconds", 0)),
             asks=_accelerators(container, known),
@@ -208,11 +230,13 @@ def _resources(container: Json, kind: str) -> dict[str, str]:
     return {word: str(amount) for word, amount in found.items() if amount}
 
 
-def _filled_environment(container: Json, known: Json) -> Json:
+def _filled_environment(container: Json, known: Json, given: Mapping[str, str]) -> Json:
+    """Give the container with its variables' values, and with those the plugin gives it."""
     env = [
         {**variable, "value": fill(str(variable.get("value", "")), known)}
         for variable in container.get("env", [])
     ]
+    env += [{"name": name, "value": value} for name, value in given.items()]
     return {**container, "env": env}
 
 

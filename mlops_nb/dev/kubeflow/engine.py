@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mlops_nb.dev.kubeflow.cache import Cache
 from mlops_nb.dev.kubeflow.containers import Containers
 from mlops_nb.dev.kubeflow.execution import Execution
+from mlops_nb.dev.kubeflow.plugin import MlflowPlugin
 from mlops_nb.dev.kubeflow.pods import Pods, reap
 from mlops_nb.dev.kubeflow.records import FINAL, Pod, Run
 from mlops_nb.dev.kubeflow.refusal import invalid, not_found
@@ -33,7 +34,8 @@ class Engine:
         self._store = store
         self._report = report
         self._pods = Pods(options, store, faults)
-        self._containers = Containers(options, Cache(store), self._pods)
+        self._plugin = MlflowPlugin(options.mlflow, options.mlflow_experiment)
+        self._containers = Containers(options, Cache(store), self._pods, self._plugin)
         self._runs: dict[str, Run] = {}
         self._changed: set[str] = set()
         self._live: dict[str, tuple[Execution, asyncio.Task[None]]] = {}
@@ -85,15 +87,20 @@ class Engine:
 
     def start(self, run: Run) -> None:
         """Take on a run and set it going."""
+        self._plugin.begin(run)
         self._runs[run.id] = run
         self._store.put(_KIND, run.id, run.to_json())
         self._go(run)
 
     def _go(self, run: Run) -> None:
         execution = Execution(run, self._containers, self.save, self._report)
-        task = asyncio.ensure_future(execution.go())
+        task = asyncio.ensure_future(self._carry(run, execution))
         self._live[run.id] = (execution, task)
         task.add_done_callback(lambda _: self._ended(run))
+
+    async def _carry(self, run: Run, execution: Execution) -> None:
+        await execution.go()
+        await asyncio.to_thread(self._plugin.end, run)
 
     def _ended(self, run: Run) -> None:
         """Let go of a run that is over; of one that was deleted meanwhile nothing stays."""
@@ -139,6 +146,7 @@ class Engine:
         for body in self._store.all("pods"):
             if body["run_id"] == run_id and body["node_id"] in gone:
                 self._store.delete("pods", body["name"])
+        self._plugin.reopen(run)
         self._go(run)
 
     def delete(self, run_id: str) -> None:

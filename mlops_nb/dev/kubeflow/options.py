@@ -31,6 +31,8 @@ class Options:
         accelerators: how many of each accelerator there are; None gives what is asked for.
         environ: where PATH, HOME, LANG and TMPDIR of the pods come from.
         zone: the time zone that cron schedules mean, the same for all of them.
+        mlflow: the tracking server to which Kubeflow's own MLflow plugin speaks; empty is none.
+        mlflow_experiment: where the plugin makes its runs, unless asked for another one.
         python: the interpreter that a bare `python` in a command stands for.
         faults: what is to go wrong from the start, as posted to /dev/faults.
     """
@@ -50,6 +52,8 @@ class Options:
     )
     faults: tuple[Json, ...] = ()
     zone: str = "UTC"
+    mlflow: str = ""
+    mlflow_experiment: str = "Default"
     python: str = sys.executable
 
     def __post_init__(self) -> None:

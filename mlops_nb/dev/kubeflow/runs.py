@@ -120,10 +120,9 @@ class Runs:
             workflow=f"{name.strip('-') or 'run'}-{secrets.token_hex(3)[:5]}",
             namespace=self._access.where_pods_live(experiment.get("namespace", "")),
         )
-        answer = self.shown(run)
         self._engine.start(run)
         self._experiments.touch(experiment["experiment_id"], stamp(now))
-        return answer
+        return self.shown(run)
 
     def shown(self, run: Run) -> Json:
         """Write a run as the API does."""
