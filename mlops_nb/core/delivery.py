@@ -3,85 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from mlops_nb.core.canary import CanaryLimits, CanaryPlan, Share, peak_pods, shares
 from mlops_nb.core.change import LockFile, PullRequest
 from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.errors import UserError
 
-_MEASUREMENTS = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CanaryPlan:
-    """Shares of traffic a new version is given, one after the other.
-
-    Args:
-        weights: rising percentages, 1 to 100, ending at 100.
-        minutes: how long each share is analysed before the next; 0 waits for a person.
-    """
-
-    weights: tuple[int, ...] = (5, 25, 50, 100)
-    minutes: int = 10
-
-    def __post_init__(self) -> None:
-        """Refuse a plan that does not rise to 100 %.
-
-        Raises:
-            UserError: if the weights do not rise from 1 or more to 100, or time is negative.
-        """
-        if self.minutes < 0:
-            raise UserError(
-                f"canary minutes {self.minutes} are negative",
-                hint="give minutes for each share, or 0 to wait for a person",
-            )
-        rising = all(a < b for a, b in zip(self.weights, self.weights[1:], strict=False))
-        if not self.weights or not rising or self.weights[0] < 1 or self.weights[-1] != 100:
-            raise UserError(
-                f"canary weights {list(self.weights)} do not rise to 100 %",
-                hint="give rising percentages that end at 100, e.g. --canary 5,25,50,100",
-            )
-
-    @property
-    def window(self) -> int:
-        """Seconds of traffic each measurement looks back on: four scrapes at the least."""
-        return max(60, 30 * self.minutes)
-
-    @property
-    def interval(self) -> int:
-        """Seconds between measurements."""
-        return max(15, (60 * self.minutes - self.window) // (_MEASUREMENTS - 1))
-
-    @property
-    def share_seconds(self) -> int:
-        """Seconds one share is really analysed; 0 waits for a person."""
-        if not self.minutes:
-            return 0
-        return self.window + (_MEASUREMENTS - 1) * self.interval
-
-    def pods(self, weight: int, replicas: int) -> int:
-        """Count the canary's pods at a share of traffic; the stable version keeps its own."""
-        return math.ceil(weight * replicas / 100)
-
-    @classmethod
-    def parse(cls, text: str, minutes: int = 10) -> CanaryPlan:
-        """Read `5,25,50,100`.
-
-        Raises:
-            UserError: if a weight is not a whole number, or the weights do not rise to 100.
-        """
-        try:
-            weights = tuple(int(w) for w in text.split(","))
-        except ValueError:
-            raise UserError(
-                f"canary {text!r} is not a list of whole percentages",
-                hint="e.g. --canary 5,25,50,100",
-            ) from None
-        return cls(weights=weights, minutes=minutes)
+_CHOICES = {
+    "target": ("rollout", "kserve"),
+    "router": ("gateway", "istio", "none"),
+    "server": ("", "mlserver", "triton", "vllm", "kserve"),
+    "monitor": ("vmpodscrape", "podmonitor"),
+}
+_DIGEST = re.compile(r"\S+@sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +33,34 @@ class Environment:
         gates: gates a version must pass to be deployed here, besides its model's own.
         canary: shares of traffic for a new version.
         replicas: pods that serve the stable version.
+        target: what runs the pods: rollout (Argo Rollouts) or kserve.
+        router: what splits the traffic: gateway (Gateway API), istio, or none: then it is
+            split by the number of pods.
+        server: mlserver, triton, vllm or kserve; empty chooses by the model's flavor.
         image: model server, pinned by digest.
+        images: model servers by name of the server, where one image does not do for all.
+        download_image: image with MLflow that downloads the model for a server without it.
         host: host name of the route; `{model}` stands for the model's name.
-        gateway: Gateway API gateway as `namespace/name`.
+        gateway: gateway as `namespace/name`.
+        monitor: what has pods scraped: vmpodscrape or podmonitor.
         metrics_url: Prometheus-compatible query address of the canary analysis.
         alias: registry alias that moves to a version when its pull request is merged; empty
             moves none.
         allow_pickle: whether models that run pickled code when loaded may be deployed.
         cpu: CPU request of a pod, as a Kubernetes quantity.
         memory: memory request and limit of a pod, as a Kubernetes quantity.
+        gpu: accelerators of a pod.
+        gpu_resource: how the cluster names them.
+        shm: size of /dev/shm of an LLM's pod, as a Kubernetes quantity.
+        dynamic_stable_scale: whether the stable pods go as their traffic goes: fewer at the
+            peak, slower to return.
+        limits: what ends a canary.
+        quality_job: image, by digest, of the job that scores a canary's answers; its exit code
+            is its verdict.
+        pull_secret: secret that images are pulled with.
+        model_secret: secret whose keys are variables of what downloads the model.
+        secret_store: ClusterSecretStore that both come from; empty if they are there.
+        kserve_version: release of KServe in the cluster.
         repository: GitOps repository as the cluster reaches it.
     """
 
@@ -111,22 +69,53 @@ class Environment:
     gates: tuple[str, ...] = ()
     canary: CanaryPlan = CanaryPlan()
     replicas: int = 3
+    target: str = "rollout"
+    router: str = "gateway"
+    server: str = ""
     image: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
+    download_image: str = ""
     host: str = "{model}.models.example.com"
     gateway: str = "gateway-system/models"
+    monitor: str = "vmpodscrape"
     metrics_url: str = "http://vmsingle.monitoring:8428"
     alias: str = ""
     allow_pickle: bool = False
     cpu: str = "500m"
     memory: str = "1Gi"
+    gpu: int = 0
+    gpu_resource: str = "nvidia.com/gpu"
+    shm: str = "2Gi"
+    dynamic_stable_scale: bool = False
+    limits: CanaryLimits = CanaryLimits()
+    quality_job: str = ""
+    pull_secret: str = ""
+    model_secret: str = ""
+    secret_store: str = ""
+    kserve_version: str = "0.20"
     repository: str = "https://git.example.com/mlops/deploy.git"
 
     def __post_init__(self) -> None:
         """Refuse what could not become a manifest.
 
         Raises:
-            UserError: if the gateway is no `namespace/name`, or there are no replicas.
+            UserError: if a choice is unknown, the gateway is no `namespace/name`, there are no
+                replicas, or two choices exclude each other.
         """
+        for key, known in _CHOICES.items():
+            value = getattr(self, key)
+            if value not in known:
+                raise UserError(
+                    f"environment {self.name}: there is no {key} {value!r}",
+                    hint=did_you_mean(
+                        value, known, otherwise=f"known: {', '.join(filter(None, known))}"
+                    ),
+                )
+        if unknown := sorted(set(self.images) - set(_CHOICES["server"])):
+            raise UserError(
+                f"environment {self.name}: images names {unknown[0]!r}, which is no server",
+                hint=f"known: {', '.join(filter(None, _CHOICES['server']))}",
+            )
         namespace, slash, name = self.gateway.partition("/")
         if not (namespace and slash and name) or "/" in name:
             raise UserError(
@@ -138,18 +127,69 @@ class Environment:
                 f"environment {self.name}: {self.replicas} replicas serve nobody",
                 hint="give 1 or more",
             )
+        if self.gpu < 0:
+            raise UserError(
+                f"environment {self.name}: {self.gpu} accelerators are not to be had",
+                hint="give 0 or more",
+            )
+        if self.dynamic_stable_scale and self.router == "none":
+            raise UserError(
+                f"environment {self.name}: dynamic_stable_scale needs a router",
+                hint="without one the stable pods go with every step as it is; delete the line",
+            )
+        if not re.fullmatch(r"\d+\.\d+(\.\d+)?", self.kserve_version):
+            raise UserError(
+                f"environment {self.name}: kserve_version = {self.kserve_version!r}: "
+                "not a release",
+                hint='write it like kserve_version = "0.21"',
+            )
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether traffic is split by request and not by the number of pods."""
+        return self.router != "none"
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """The canary's steps as they will really be."""
+        return shares(
+            self.canary.weights,
+            self.replicas,
+            is_routed=self.is_routed,
+            follows=self.dynamic_stable_scale,
+        )
+
+    @property
+    def peak_pods(self) -> int:
+        """The most pods there are at one time during a canary."""
+        return peak_pods(self.shares, self.replicas, is_routed=self.is_routed)
+
+    def image_of(self, server: str) -> str:
+        """Name the image of a server; empty where none is named."""
+        return self.images.get(server, self.image)
 
     def check_image(self) -> None:
-        """Refuse to deploy where nobody said with which server.
+        """Refuse to deploy where nobody said with which server, or by a name that can move.
 
         Raises:
-            UserError: if no image is named.
+            UserError: if no image is named, or one not by its digest.
         """
-        if not self.image:
+        if not (self.image or self.images):
             raise UserError(
                 f"environment {self.name} names no model server image",
                 hint=f'set image = "registry/name@sha256:…" in [environments.{self.name}]',
             )
+        named = {"image": self.image, "download_image": self.download_image}
+        named |= {"quality_job": self.quality_job}
+        named |= {f"images.{server}": image for server, image in self.images.items()}
+        for key, image in named.items():
+            if image and not _DIGEST.fullmatch(image):
+                raise UserError(
+                    f"environment {self.name}: {key} = {image!r} is no image by its digest: "
+                    "what a tag names can change unseen",
+                    hint="write registry/name@sha256:…; `docker buildx imagetools inspect "
+                    "IMAGE` tells the digest",
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

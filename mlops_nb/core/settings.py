@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from mlops_nb.core.delivery import CanaryPlan, Environment, did_you_mean
+from mlops_nb.core.canary import CanaryLimits, CanaryPlan
+from mlops_nb.core.delivery import Environment, did_you_mean
 from mlops_nb.core.gate import Gate
 from mlops_nb.core.profile import Profile, Toleration
 from mlops_nb.core.quantity import parse_duration, parse_size
@@ -244,10 +245,10 @@ class _File:
         keys = (*(n for n in _names(Environment) if n != "name"), "canary_minutes")
         table = self._reader.table(environments, name, keys, "environments.")
         values: dict[str, Any] = {"name": name}
-        plain = {
-            k: v for k, v in table.items() if k not in {"gates", "canary", "canary_minutes"}
-        }
+        apart = {"gates", "canary", "canary_minutes", "limits"}
+        plain = {k: v for k, v in table.items() if k not in apart}
         values |= self._reader.values(plain, f"{prefix}.", Environment(name=name), {})
+        values["limits"] = self._canary_limits(table, prefix)
         minutes = table.get("canary_minutes", CanaryPlan().minutes)
         weights = table.get("canary", list(CanaryPlan().weights))
         try:
@@ -255,6 +256,15 @@ class _File:
         except (UserError, TypeError) as error:
             raise self._reader.wrong(f"{prefix}.canary", weights, str(error)) from None
         return Environment(gates=self._gates(table, "environments", name), **values)
+
+    def _canary_limits(self, table: Mapping[str, Any], prefix: str) -> CanaryLimits:
+        told = self._reader.table(table, "limits", _names(CanaryLimits), f"{prefix}.")
+        values = self._reader.values(told, f"{prefix}.limits.", CanaryLimits(), {})
+        try:
+            return CanaryLimits(**values)
+        except UserError as error:
+            message = f"{self._path}: {prefix}.{error.message}"
+            raise BadSettings(message, hint=error.hint) from None
 
     def _gates(self, table: Mapping[str, Any], section: str, name: str) -> tuple[str, ...]:
         key = f"{section}.{name}.gates"
@@ -369,6 +379,27 @@ gateway = "gateway-system/models"
 metrics_url = "http://vmsingle.monitoring:8428"
 repository = "https://git.example.com/mlops/deploy.git"   # [gitops] as the cluster reaches it
 image = "{image}"  # needed
+# images = {{ vllm = "…", triton = "…" }}   # where one image does not do for every server
+# server = "mlserver"           # or triton, vllm, kserve; else by how the model was saved
+# target = "rollout"            # Argo Rollouts, or kserve: no analysis, you move the shares
+# router = "gateway"            # Gateway API, istio, or none: shares by the number of pods
+# monitor = "vmpodscrape"       # or podmonitor
 allow_pickle = false            # models that run pickled code when they are loaded
+# gpu = 1                       # and gpu_resource, shm; a canary takes twice as many at its
+# dynamic_stable_scale = true   # end, or fewer with this
+# quality_job = "…@sha256:…"    # scores a canary's answers; its exit code is its verdict
+# pull_secret = "registry"      # secrets by name: to pull images,
+# model_secret = "store"        # and to download the model
+# secret_store = "vault"        # the ClusterSecretStore that both come from
 # gates = ["accuracy >= 0.95"]  # stricter here than for registration
+
+[environments.prod.limits]      # what ends a canary
+p95_ratio = 1.2                 # its latency against the stable version's
+error_difference = 0.01         # its share of failed requests above the stable version's
+error_share = 0.05              # its share of failed requests, whatever the stable version's
+p95_seconds = 0.0               # its latency; 0 only observes it
+min_requests = 100              # fewer in a window judge nothing: the canary pauses
+# ttft_ratio = 1.2              # of an LLM: time to the first token,
+# tpot_ratio = 1.2              # and for each further one
+# quality = 0.8                 # least score that quality_job must find; 0 only observes it
 """

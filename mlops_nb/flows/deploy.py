@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mlops_nb.core.canary import CanaryPlan
 from mlops_nb.core.change import (
     ChangeSet,
     LockFile,
@@ -13,14 +14,15 @@ from mlops_nb.core.change import (
     lock_path,
     lock_trailers,
 )
-from mlops_nb.core.delivery import CanaryPlan, Deployment, Environment, Evidence
+from mlops_nb.core.delivery import Deployment, Environment, Evidence
 from mlops_nb.core.events import Note
 from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelRef
 from mlops_nb.errors import GateFailed, UserError
 from mlops_nb.manifests.evidence import pull_request_body, read_marker, unified_diff
 from mlops_nb.manifests.lock import read_lock
-from mlops_nb.manifests.rollout import render
+from mlops_nb.manifests.render import render
+from mlops_nb.manifests.servers import fitted
 from mlops_nb.redaction import strip_userinfo
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ def deploy(  # what the composition root knows and this must be told
         plan = CanaryPlan.parse(canary, environment.canary.minutes)
         environment = replace(environment, canary=plan)
     _check_allowed(version, environment)
+    environment = fitted(environment, version, current)
     run = registry.find(version.tracking_id)
     verdict = _judge(version, run, place, (*gates, *environment.gates), judge)
     branch = branch_of(name, place)

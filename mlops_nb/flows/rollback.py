@@ -20,7 +20,7 @@ from mlops_nb.core.model import ModelVersion
 from mlops_nb.errors import MlopsError, NotFound, UserError
 from mlops_nb.manifests.evidence import read_marker, rollback_body, unified_diff
 from mlops_nb.manifests.lock import read_lock
-from mlops_nb.manifests.rollout import render
+from mlops_nb.manifests.render import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

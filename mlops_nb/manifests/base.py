@@ -1,7 +1,7 @@
 """What a model's manifests are at first: written once, then the team's to edit.
 
-Nothing here knows an environment: its overlay says image, model, replicas, host and namespace,
-so that the first deployments to two environments write the same bytes.
+Nothing here knows an environment: its overlay says image, model, replicas, router and
+namespace, so that the first deployments to two environments write the same bytes.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 from string import Template
 from typing import TYPE_CHECKING
 
+from mlops_nb.manifests.analysis import analysis_templates
+from mlops_nb.manifests.servers import base_path
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from mlops_nb.manifests.servers import Server
 
 _FILES = {
     "kustomization.yaml": """\
@@ -22,9 +25,7 @@ resources:
 - serviceaccount.yaml
 - rollout.yaml
 - services.yaml
-- httproute.yaml
 - analysis.yaml
-- scrape.yaml
 - networkpolicy.yaml
 """,
     "serviceaccount.yaml": """\
@@ -43,6 +44,7 @@ metadata:
     app.kubernetes.io/name: $model
     app.kubernetes.io/part-of: ml-models
     app.kubernetes.io/managed-by: mlops-nb
+    mlops-nb.io/server: $server
 spec:
   replicas: 1
   # A revert within the window goes back at once instead of through all steps again.
@@ -67,16 +69,36 @@ spec:
         runAsNonRoot: true
         seccompProfile:
           type: RuntimeDefault
-      volumes:
+$user      volumes:
       - name: model
         emptyDir: {}
       - name: tmp
         emptyDir: {}
-      initContainers:
+$shm_volume      initContainers:
       - name: download
         image: set-by-the-overlay
-        command: [mlflow, artifacts, download]
-        args: [--artifact-uri, $$(MODEL_URI), --dst-path, /mnt/model]
+        command: [python, -c]
+        args:
+        - |
+          # Downloads the model; what was changed since it was registered is not served.
+          import hashlib, os, pathlib, sys
+          from mlflow.artifacts import download_artifacts
+          folder = pathlib.Path("$folder")
+          folder.mkdir(parents=True, exist_ok=True)
+          download_artifacts(artifact_uri=os.environ["MODEL_URI"], dst_path=str(folder))
+          found = [p for p in folder.rglob("*") if p.is_file()]
+          names = [p.relative_to(folder).as_posix() for p in found
+                   if p.name != "registered_model_meta"]
+          total = hashlib.sha256()
+          for name in sorted(names):
+              content = hashlib.sha256()
+              with open(folder / name, "rb") as file:
+                  for part in iter(lambda: file.read(1 << 20), b""):
+                      content.update(part)
+              total.update(f"{name}\\0{content.hexdigest()}\\n".encode())
+          digest = "sha256:" + total.hexdigest()
+          if digest != os.environ["MODEL_DIGEST"]:
+              sys.exit(f"the model is {digest}, not {os.environ['MODEL_DIGEST']}")
         workingDir: /tmp
         env:
         - name: MODEL_URI
@@ -106,31 +128,18 @@ spec:
       containers:
       - name: server
         image: set-by-the-overlay
-        command: [mlserver, start, /mnt/model]
-        workingDir: /tmp
-        env:
-        - name: MLSERVER_MODEL_NAME
-          value: $model
-        - name: MLSERVER_MODEL_IMPLEMENTATION
-          value: mlserver_mlflow.MLflowRuntime
-        - name: MLSERVER_MODEL_URI
-          value: /mnt/model
-        - name: HOME
-          value: /tmp
-        ports:
+$start        ports:
         - name: http
           containerPort: 8080
-        - name: metrics
-          containerPort: 8082
-        startupProbe:
+$metrics_port        startupProbe:
           httpGet:
-            path: /v2/health/ready
+            path: $ready
             port: http
           periodSeconds: 5
-          failureThreshold: 120
+          failureThreshold: $patience
         readinessProbe:
           httpGet:
-            path: /v2/health/ready
+            path: $ready
             port: http
           periodSeconds: 5
           failureThreshold: 3
@@ -151,17 +160,13 @@ spec:
           readOnly: true
         - name: tmp
           mountPath: /tmp
-  strategy:
+$shm_mount  strategy:
     canary:
       canaryService: $model-canary
       stableService: $model-stable
+      # These two count where something routes the traffic.
       minPodsPerReplicaSet: 1
       abortScaleDownDelaySeconds: 300
-      trafficRouting:
-        plugins:
-          argoproj-labs/gatewayAPI:
-            httpRoute: $model
-            namespace: set-by-the-overlay
       steps:
       - setWeight: 100
 """,
@@ -190,87 +195,8 @@ spec:
     port: 80
     targetPort: http
 """,
-    "httproute.yaml": """\
-# What the API would fill in stands here in full, or Argo CD would find a difference for ever.
-# The weights are moved by the rollout; clusters/<environment> tells Argo CD to let them be.
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata:
-  name: $model
-spec:
-  parentRefs:
-  - group: gateway.networking.k8s.io
-    kind: Gateway
-    name: set-by-the-overlay
-    namespace: set-by-the-overlay
-  hostnames:
-  - set-by-the-overlay.example.com
-  rules:
-  - matches:
-    - path:
-        type: PathPrefix
-        value: /
-    backendRefs:
-    - group: ""
-      kind: Service
-      name: $model-stable
-      port: 80
-      weight: 100
-    - group: ""
-      kind: Service
-      name: $model-canary
-      port: 80
-      weight: 0
-""",
-    "analysis.yaml": """\
-# No data, NaN or too little traffic is neither success nor failure: the rollout pauses.
-# Health probes are no traffic, so only inference paths count.
-apiVersion: argoproj.io/v1alpha1
-kind: AnalysisTemplate
-metadata:
-  name: $model-canary
-spec:
-  args:
-  - name: canary-hash
-  - name: stable-hash
-  - name: metrics-url
-    value: http://vmsingle.monitoring:8428
-  - name: window
-    value: 300s
-  - name: interval
-    value: 75s
-  - name: min-requests
-    value: "100"
-  - name: max-latency-ratio
-    value: "1.20"
-  - name: max-latency-seconds
-    value: "2.0"
-  - name: max-error-delta
-    value: "0.01"
-  # Observed, not judged: set max-latency-seconds to your promise, then delete dryRun.
-  dryRun:
-  - metricName: p95-latency-seconds
-  metrics:
-$metrics""",
-    "scrape.yaml": """\
-apiVersion: operator.victoriametrics.com/v1beta1
-kind: VMPodScrape
-metadata:
-  name: $model
-spec:
-  selector:
-    matchLabels:
-      app.kubernetes.io/name: $model
-  podTargetLabels:
-  - rollouts-pod-template-hash
-  - app.kubernetes.io/name
-  podMetricsEndpoints:
-  - port: metrics
-    path: /metrics
-    scrape_interval: 15s
-""",
     "networkpolicy.yaml": """\
-# Whatever is not allowed here is denied. The overlay sets the gateway's namespace and the
+# Whatever is not allowed here is denied. The overlay sets where requests come from and the
 # tracking server's port.
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -295,7 +221,14 @@ spec:
           kubernetes.io/metadata.name: monitoring
     ports:
     - protocol: TCP
-      port: metrics
+      port: $scraped
+  - from:
+    - podSelector:
+        matchLabels:
+          app.kubernetes.io/name: $model-quality
+    ports:
+    - protocol: TCP
+      port: http
   egress:
   # The model is downloaded from the tracking server and its artifact store: narrow this to
   # their addresses with `to:`.
@@ -318,70 +251,117 @@ spec:
       port: 53
 """,
 }
-
-
-# Both conditions need data: without any, neither holds, and the rollout pauses. An
-# error of the metrics server is asked again every 10 s: twelve let it be away for two minutes.
-_METRIC = """\
-  - name: $name
-    initialDelay: "{{args.window}}"
-    interval: "{{args.interval}}"
-    count: 5
-    failureLimit: 1
-    inconclusiveLimit: 2
-    consecutiveErrorLimit: 12
-    successCondition: $known && result[0] <= {{args.$limit}}
-    failureCondition: $known && result[0] > {{args.$limit}}
-    provider:
-      prometheus:
-        address: "{{args.metrics-url}}"
-        timeout: 20
-        query: |
-          ($query)
-          and on() (sum(increase($requests)) >= {{args.min-requests}})
+_START = {
+    "mlserver": """\
+        command: [mlserver, start, /mnt/model]
+        workingDir: /tmp
+        env:
+        - name: MLSERVER_MODEL_NAME
+          value: $model
+        - name: MLSERVER_MODEL_IMPLEMENTATION
+          value: mlserver_mlflow.MLflowRuntime
+        - name: MLSERVER_MODEL_URI
+          value: /mnt/model
+        - name: HOME
+          value: /tmp
+""",
+    "triton": """\
+        # The model's folder lies where Triton looks for version 1 of it.
+        command: [tritonserver]
+        args:
+        - --model-repository=/mnt/model
+        - --http-port=8080
+        - --metrics-port=8002
+        - --allow-grpc=false
+        workingDir: /tmp
+        env:
+        - name: HOME
+          value: /tmp
+""",
+    "vllm": """\
+        # MLflow keeps the tokenizer beside the model.
+        command: [vllm, serve, /mnt/model/model]
+        args:
+        - --tokenizer=/mnt/model/components/tokenizer
+        - --served-model-name=$model
+        - --load-format=safetensors
+        - --port=8080
+        - --tensor-parallel-size=$$(GPUS)
+        workingDir: /tmp
+        env:
+        - name: GPUS
+          value: set-by-the-overlay
+        - name: HF_HUB_OFFLINE
+          value: "1"
+        - name: VLLM_NO_USAGE_STATS
+          value: "1"
+        # The root file system is read-only, and the user has no name.
+        - name: HOME
+          value: /tmp
+        - name: USER
+          value: vllm
+        - name: VLLM_CACHE_ROOT
+          value: /tmp/vllm
+        - name: TRITON_CACHE_DIR
+          value: /tmp/triton
+        - name: TORCHINDUCTOR_CACHE_DIR
+          value: /tmp/inductor
+""",
+    "kserve": """\
+        # The image's own entry point: sklearnserver, xgbserver or lgbserver.
+        args:
+        - --model_name=$model
+        - --model_dir=/mnt/model
+        - --http_port=8080
+        workingDir: /tmp
+        env:
+        - name: HOME
+          value: /tmp
+""",
+}
+# Servers whose images would run as root.
+_USER = """\
+        runAsUser: 1000
+        runAsGroup: 1000
 """
-_KNOWN = "len(result) > 0 && !isNaN(result[0])"
+_METRICS_PORT = """\
+        - name: metrics
+          containerPort: $port
+"""
+_SHM_VOLUME = """\
+      - name: shm
+        emptyDir:
+          medium: Memory
+          sizeLimit: set-by-the-overlay
+"""
+_SHM_MOUNT = """\
+        - name: shm
+          mountPath: /dev/shm
+"""
 
 
-def base_files(model: str) -> dict[str, bytes]:
-    """Write a model's base manifests, by path."""
-    words = {"model": model, "metrics": "".join(_metrics())}
-    return {
-        f"models/{model}/base/{name}": Template(text).substitute(words).encode()
+def base_files(model: str, server: Server) -> dict[str, bytes]:
+    """Write a model's base manifests for Argo Rollouts, by path."""
+    is_apart = server.scraped == "metrics"
+    words = {
+        "model": model,
+        "server": server.name,
+        "folder": f"/mnt/model/{model}/1" if server.name == "triton" else "/mnt/model",
+        "user": _USER if server.name in {"triton", "vllm"} else "",
+        "start": Template(_START[server.name]).substitute(model=model),
+        "ready": server.ready,
+        # Weights of an LLM take their time to load.
+        "patience": "360" if server.is_llm else "120",
+        "metrics_port": Template(_METRICS_PORT).substitute(port=server.metrics_port)
+        if is_apart
+        else "",
+        "scraped": server.scraped,
+        "shm_volume": _SHM_VOLUME if server.is_llm else "",
+        "shm_mount": _SHM_MOUNT if server.is_llm else "",
+    }
+    folder = base_path(model, "rollout")
+    files = {
+        f"{folder}/{name}": Template(text).substitute(words).encode()
         for name, text in _FILES.items()
     }
-
-
-def _metrics() -> Iterator[str]:
-    canary, stable = _p95("canary"), _p95("stable")
-    queries = {
-        "p95-latency-ratio": ("max-latency-ratio", f"{canary}\n          / {stable}"),
-        "error-rate-delta": (
-            "max-error-delta",
-            f"{_failures('canary')}\n          - {_failures('stable')}",
-        ),
-        "p95-latency-seconds": ("max-latency-seconds", canary),
-    }
-    for name, (limit, query) in queries.items():
-        words = {"name": name, "limit": limit, "query": query, "known": _KNOWN}
-        yield Template(_METRIC).substitute(words, requests=_requests("canary"))
-
-
-def _p95(pods: str) -> str:
-    buckets = f"rest_server_request_duration_seconds_bucket{_window(pods)}"
-    return f"histogram_quantile(0.95, sum by (le) (rate({buckets})))"
-
-
-def _failures(pods: str) -> str:
-    failed = _requests(pods, ',status_code=~"5.."')
-    # A counter that never failed has no series; a share of no requests has no value.
-    return f"((sum(rate({failed})) or vector(0)) / sum(rate({_requests(pods)})))"
-
-
-def _requests(pods: str, more: str = "") -> str:
-    return f"rest_server_requests_total{_window(pods, more)}"
-
-
-def _window(pods: str, more: str = "") -> str:
-    labels = f'rollouts_pod_template_hash="{{{{args.{pods}-hash}}}}"'
-    return f'{{{labels},path=~".*/(infer|invocations)"{more}}}[{{{{args.window}}}}]'
+    return files | {f"{folder}/analysis.yaml": analysis_templates(model, server).encode()}

@@ -64,7 +64,12 @@ def _application_set(environment: Environment) -> dict[str, object]:
                             "group": "gateway.networking.k8s.io",
                             "kind": "HTTPRoute",
                             "jqPathExpressions": [".spec.rules[].backendRefs[].weight"],
-                        }
+                        },
+                        {
+                            "group": "networking.istio.io",
+                            "kind": "VirtualService",
+                            "jqPathExpressions": [".spec.http[].route[].weight"],
+                        },
                     ],
                     "syncPolicy": {
                         "automated": flow({"prune": True, "selfHeal": True}),

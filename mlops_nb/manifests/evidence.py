@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mlops_nb.manifests.markdown import Code, code, prose, table
+from mlops_nb.manifests.traffic import HEAD, notes, steps_of_traffic, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from mlops_nb.core.gate import Check, Verdict
 
 _MARKER = re.compile(r"<!-- mlops-nb: (\{.*\}) -->")
-_MIN_REQUESTS = 100
 # Forges refuse bodies above 65,536 characters.
 _LONGEST_DIFF = 40_000
 _WINDOW = (
@@ -266,48 +266,22 @@ def _check(check: Check) -> tuple[str | Code, ...]:
 
 
 def _canary(evidence: Evidence) -> Iterator[str]:
-    environment = evidence.environment
-    plan = environment.canary
     yield "### Traffic"
     yield ""
-    if evidence.previous is None:
-        yield (
-            "> ⚠️ **The first deployment is not a canary.** Argo Rollouts gives "
-            f"{environment.replicas} pods all traffic at once; only the gates above guard it. "
-            "From the next version on:"
-        )
+    for warning in warnings(evidence):
+        yield f"> ⚠️ {warning}"
         yield ""
-    seconds = plan.share_seconds
-    rows = []
-    for weight in plan.weights:
-        pods = plan.pods(weight, environment.replicas)
-        last = weight == 100
-        least = _MIN_REQUESTS / (plan.window * weight / 100)
-        rows.append(
-            (
-                f"{weight} %",
-                f"{pods} + {environment.replicas} stable",
-                "-"
-                if last
-                else f"{seconds / 60:g} min"
-                if seconds
-                else "until a person agrees",
-                "-" if last or not seconds else f"{least:.2g} requests/s",
-            )
-        )
-    yield from table(("real share", "pods", "analysed for", "needs in all at least"), rows)
+    yield from table(HEAD, steps_of_traffic(evidence.environment))
     yield ""
-    yield (
-        f"The gateway splits by request, so shares are real whatever the number of pods. Peak: "
-        f"{2 * environment.replicas} pods, because stable keeps its {environment.replicas} to "
-        "the end. Less traffic than needed pauses the rollout; it never promotes."
-    )
+    yield " ".join(notes(evidence.environment))
 
 
 def _security(evidence: Evidence) -> Iterator[str]:
     lock = evidence.lock
     registry = lock.image.partition("/")[0] if "/" in lock.image else "Docker Hub"
     pinned = "@sha256:" in lock.image
+    is_routed = evidence.environment.is_routed
+    came_from = "the gateway" if is_routed else "pods of its namespace"
     yield "### Security"
     yield ""
     yield f"- Model format: {prose(evidence.flavor) or 'unknown'}." + (
@@ -321,7 +295,7 @@ def _security(evidence: Evidence) -> Iterator[str]:
     yield "- Model digest recorded: " + (f"`{lock.digest}`." if lock.digest else "⚠️ **none**.")
     yield (
         "- Pod as generated: not root, read-only file system, no capabilities, no service "
-        "account token; network: in from the gateway and monitoring, out to DNS and to where "
+        f"account token; network: in from {came_from} and monitoring, out to DNS and to where "
         "the model is downloaded from."
     )
     if urlsplit(lock.tracking_uri).scheme not in {"http", "https"}:

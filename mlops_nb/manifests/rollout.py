@@ -1,113 +1,147 @@
-"""A version on Argo Rollouts: its base, its overlay in an environment, Argo CD's part."""
+"""A version on Argo Rollouts: its base and its overlay in an environment."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mlops_nb.core.change import lock_path, overlay_path
+from mlops_nb.core.change import overlay_path
+from mlops_nb.manifests.analysis import guard_analysis, step_analysis
 from mlops_nb.manifests.base import base_files
-from mlops_nb.manifests.cluster import cluster_files
-from mlops_nb.manifests.lock import lock_text
-from mlops_nb.manifests.yaml import Document, anchored, emit, flow
+from mlops_nb.manifests.extras import pull_secrets, quality, secrets
+from mlops_nb.manifests.overlay import (
+    Operation,
+    expect,
+    kustomization,
+    patch_file,
+    resource_file,
+)
+from mlops_nb.manifests.routes import requests_from, route, scrape, traffic_routing
+from mlops_nb.manifests.servers import SERVERS, base_path
+from mlops_nb.manifests.yaml import anchored, flow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mlops_nb.core.change import LockFile
-    from mlops_nb.core.delivery import CanaryPlan, Environment
-    from mlops_nb.core.model import ModelVersion
+    from mlops_nb.core.delivery import Environment
 
 _POD = "/spec/template/spec"
 _DOWNLOAD = f"{_POD}/initContainers/0"
 _SERVER = f"{_POD}/containers/0"
-_ROUTING = "/spec/strategy/canary/trafficRouting/plugins/argoproj-labs~1gatewayAPI"
+_CANARY = "/spec/strategy/canary"
 
 
-def render(
-    version: ModelVersion,
-    lock: LockFile,
-    environment: Environment,
-    current: Mapping[str, bytes],
+def rollout_files(
+    lock: LockFile, environment: Environment, current: Mapping[str, bytes]
 ) -> dict[str, bytes]:
-    """Give the files that must change for the version to be what the environment runs.
-
-    Files that are there are edited in place: comments and lines of other people's survive.
-    Base and cluster files that are there are left alone.
+    """Give a model's base, unless it has one, and its overlay, edited in place.
 
     Args:
-        version: what is deployed.
-        lock: its audit record.
-        environment: where to, with the canary plan of this deployment.
-        current: files of the model and of the cluster on base, by path.
+        lock: audit record of the version.
+        environment: where to, with the server of the version.
+        current: files of the model on base, by path.
 
     Raises:
         UserError: if an overlay was broken by hand; the message names the file.
     """
-    model = version.name
-    files = {**base_files(model), **cluster_files(environment)}
-    files = {path: content for path, content in files.items() if path not in current}
-    folder = overlay_path(model, environment.name)
+    model, server = lock.model, SERVERS[environment.server]
+    folder, base = overlay_path(model, environment.name), base_path(model, "rollout")
+    files: dict[str, bytes] = {}
+    if not any(path.startswith(f"{base}/") for path in current):
+        files |= base_files(model, server)
     patches = {
-        "rollout.yaml": _rollout(lock, environment),
-        "route.yaml": _route(environment, model),
+        "rollout.yaml": list(_rollout(lock, environment)),
         "network.yaml": _network(lock, environment),
     }
     for name, operations in patches.items():
         path = f"{folder}/{name}"
-        files[path] = _patch(path, operations, current.get(path))
+        files[path] = patch_file(path, operations, current.get(path))
+    resources = (
+        route(environment, model),
+        scrape(environment, model, server),
+        *secrets(environment),
+        *quality(environment, model),
+    )
+    for resource in resources:
+        path = f"{folder}/{resource.name}"
+        files[path] = resource_file(path, resource, current.get(path))
     path = f"{folder}/kustomization.yaml"
-    files[path] = _kustomization(path, environment, model, current.get(path))
-    files[lock_path(model, environment.name)] = lock_text(lock)
-    return {p: content for p, content in files.items() if current.get(p) != content}
+    files[path] = kustomization(
+        path,
+        environment.namespace,
+        "../../base",
+        resources=[resource.name for resource in resources],
+        patches={"rollout.yaml": ("Rollout", model), "network.yaml": ("NetworkPolicy", model)},
+        current=current.get(path),
+    )
+    return files
 
 
-def _rollout(lock: LockFile, environment: Environment) -> Sequence[Mapping[str, object]]:
-    plan = environment.canary
+def _rollout(lock: LockFile, environment: Environment) -> Iterator[Operation]:
+    plan, is_llm = environment.canary, SERVERS[environment.server].is_llm
     # Annotations stand on the Rollout: in the pod template each edit would start a canary.
     annotations = {
         "mlops-nb.io/model-uri": lock.uri,
         "mlops-nb.io/run": lock.run,
         "mlops-nb.io/tracking-id": lock.tracking_id,
     }
-    resources = {
+    has_mlflow = SERVERS[environment.server].has_mlflow
+    download = environment.download_image or (lock.image if has_mlflow else "")
+    yield expect(f"{_DOWNLOAD}/env/0/name", "MODEL_URI")
+    yield expect(f"{_DOWNLOAD}/env/1/name", "MODEL_DIGEST")
+    yield expect(f"{_DOWNLOAD}/env/2/name", "MLFLOW_TRACKING_URI")
+    yield expect(f"{_SERVER}/name", "server")
+    yield _needed("/metadata/annotations", annotations, op="add")
+    yield _needed(f"{_DOWNLOAD}/env/0/value", lock.uri)
+    yield _needed(f"{_DOWNLOAD}/env/1/value", lock.digest)
+    yield Operation(path=f"{_DOWNLOAD}/env/2/value", value=lock.tracking_uri)
+    yield _needed(f"{_DOWNLOAD}/image", download)
+    yield _needed(f"{_SERVER}/image", lock.image)
+    yield Operation(path=f"{_SERVER}/resources", value=_resources(environment))
+    yield from _wanted(environment)
+    if is_llm:
+        yield expect(f"{_SERVER}/env/0/name", "GPUS")
+        yield Operation(path=f"{_SERVER}/env/0/value", value=str(max(1, environment.gpu)))
+        yield expect(f"{_POD}/volumes/2/name", "shm")
+        path = f"{_POD}/volumes/2/emptyDir/sizeLimit"
+        yield Operation(path=path, value=environment.shm)
+    yield Operation(path="/spec/replicas", value=environment.replicas)
+    # Longer than any one step, or an analysis would look like a rollout that is stuck.
+    deadline = 1800 + plan.share_seconds
+    yield Operation(path="/spec/progressDeadlineSeconds", value=deadline)
+    routing = traffic_routing(environment, lock.model)
+    yield _needed(f"{_CANARY}/trafficRouting", routing, op="add")
+    guard = guard_analysis(lock.model, environment)
+    yield Operation(path=f"{_CANARY}/analysis", value=guard, op="add")
+    yield _needed(f"{_CANARY}/steps", _steps(lock.model, environment))
+
+
+def _wanted(environment: Environment) -> Iterator[Operation]:
+    """Give what stands there only where the environment asks for it."""
+    secret = environment.model_secret
+    origin = [flow({"secretRef": flow({"name": secret})})] if secret else None
+    yield _needed(f"{_DOWNLOAD}/envFrom", origin, op="add")
+    pull = pull_secrets(environment).get("imagePullSecrets")
+    yield _needed(f"{_POD}/imagePullSecrets", pull, op="add")
+    gpus = {"key": environment.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}
+    tolerations = [flow(gpus)] if environment.gpu else None
+    yield _needed(f"{_POD}/tolerations", tolerations, op="add")
+    dynamic = environment.dynamic_stable_scale or None
+    yield _needed(f"{_CANARY}/dynamicStableScale", dynamic, op="add")
+
+
+def _resources(environment: Environment) -> Mapping[str, object]:
+    gpus = {environment.gpu_resource: environment.gpu} if environment.gpu else {}
+    return {
         "requests": {"cpu": environment.cpu, "memory": environment.memory},
-        "limits": {"memory": environment.memory},
+        "limits": {"memory": environment.memory, **gpus},
     }
-    return [
-        _test(f"{_DOWNLOAD}/env/0/name", "MODEL_URI"),
-        _test(f"{_DOWNLOAD}/env/1/name", "MODEL_DIGEST"),
-        _test(f"{_DOWNLOAD}/env/2/name", "MLFLOW_TRACKING_URI"),
-        _test(f"{_SERVER}/name", "server"),
-        {"op": "add", "path": "/metadata/annotations", "value": annotations},
-        _replace(f"{_DOWNLOAD}/env/0/value", lock.uri),
-        _replace(f"{_DOWNLOAD}/env/1/value", lock.digest),
-        _replace(f"{_DOWNLOAD}/env/2/value", lock.tracking_uri),
-        _replace(f"{_DOWNLOAD}/image", lock.image),
-        _replace(f"{_SERVER}/image", lock.image),
-        _replace(f"{_SERVER}/resources", resources),
-        _replace("/spec/replicas", environment.replicas),
-        # Longer than any one step, or an analysis would look like a rollout that is stuck.
-        _replace("/spec/progressDeadlineSeconds", 1800 + plan.share_seconds),
-        _replace(f"{_ROUTING}/namespace", environment.namespace),
-        _replace("/spec/strategy/canary/steps", _steps(lock.model, environment, plan)),
-    ]
 
 
-def _steps(model: str, environment: Environment, plan: CanaryPlan) -> list[object]:
-    analysis = anchored(
-        {
-            "templates": [flow({"templateName": f"{model}-canary"})],
-            "args": [
-                flow({"name": "canary-hash", "valueFrom": _hash("Latest")}),
-                flow({"name": "stable-hash", "valueFrom": _hash("Stable")}),
-                flow({"name": "metrics-url", "value": environment.metrics_url}),
-                flow({"name": "window", "value": f"{plan.window}s"}),
-                flow({"name": "interval", "value": f"{plan.interval}s"}),
-            ],
-        },
-        "analysis",
-    )
+def _steps(model: str, environment: Environment) -> list[object]:
+    plan = environment.canary
+    analysis = anchored(step_analysis(model, environment), "analysis")
     steps: list[object] = []
     for weight in plan.weights:
         steps.append({"setWeight": weight})
@@ -116,25 +150,10 @@ def _steps(model: str, environment: Environment, plan: CanaryPlan) -> list[objec
     return steps
 
 
-def _hash(which: str) -> Mapping[str, object]:
-    return flow({"podTemplateHashValue": which})
-
-
-def _route(environment: Environment, model: str) -> Sequence[Mapping[str, object]]:
-    namespace, _, name = environment.gateway.partition("/")
+def _network(lock: LockFile, environment: Environment) -> Sequence[Operation]:
     return [
-        _replace("/spec/hostnames/0", environment.host.replace("{model}", model)),
-        _replace("/spec/parentRefs/0/name", name),
-        _replace("/spec/parentRefs/0/namespace", namespace),
-    ]
-
-
-def _network(lock: LockFile, environment: Environment) -> Sequence[Mapping[str, object]]:
-    gateway = environment.gateway.partition("/")[0]
-    selector = "namespaceSelector/matchLabels/kubernetes.io~1metadata.name"
-    return [
-        _replace(f"/spec/ingress/0/from/0/{selector}", gateway),
-        _replace("/spec/egress/0/ports/0/port", tracking_port(lock.tracking_uri)),
+        Operation(path="/spec/ingress/0/from/0", value=requests_from(environment)),
+        Operation(path="/spec/egress/0/ports/0/port", value=tracking_port(lock.tracking_uri)),
     ]
 
 
@@ -146,56 +165,5 @@ def tracking_port(uri: str) -> int:
     return address.port or (80 if address.scheme == "http" else 443)
 
 
-def _kustomization(
-    path: str, environment: Environment, model: str, current: bytes | None
-) -> bytes:
-    if current is not None:
-        document = Document(current, path)
-        document.set_key("namespace", environment.namespace)
-        return document.content()
-    targets = {"rollout": "Rollout", "route": "HTTPRoute", "network": "NetworkPolicy"}
-    return emit(
-        {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "namespace": environment.namespace,
-            "resources": ["../../base"],
-            "patches": [
-                {"path": f"{name}.yaml", "target": flow({"kind": kind, "name": model})}
-                for name, kind in targets.items()
-            ],
-        },
-    )
-
-
-def _patch(
-    path: str, operations: Sequence[Mapping[str, object]], current: bytes | None
-) -> bytes:
-    if current is None:
-        return emit(list(operations), comment=_PATCH_COMMENT)
-    document = Document(current, path)
-    for operation in operations:
-        where = str(operation["path"])
-        document.set_operation(operation, essential=where in _ESSENTIAL)
-    return document.content()
-
-
-_PATCH_COMMENT = "`mlops deploy` sets these values; comments and lines of your own are kept."
-# What makes it this version: added again where somebody removed it.
-_ESSENTIAL = {
-    "/metadata/annotations",
-    f"{_DOWNLOAD}/env/0/value",
-    f"{_DOWNLOAD}/env/1/value",
-    f"{_DOWNLOAD}/image",
-    f"{_SERVER}/image",
-    "/spec/strategy/canary/steps",
-}
-
-
-def _replace(path: str, value: object) -> Mapping[str, object]:
-    return {"op": "replace", "path": path, "value": value}
-
-
-def _test(path: str, value: str) -> Mapping[str, object]:
-    # A base whose order was changed stops the build instead of patching the wrong place.
-    return {"op": "test", "path": path, "value": value}
+def _needed(path: str, value: object, *, op: str = "replace") -> Operation:
+    return Operation(path=path, value=value, op=op, is_essential=True)

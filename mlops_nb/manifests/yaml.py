@@ -74,6 +74,13 @@ def flow(data: Mapping[str, object]) -> CommentedMap:
     return marked
 
 
+def flow_list(data: Sequence[object]) -> CommentedSeq:
+    """Mark a list to be written on one line, `[like, this]`."""
+    marked = CommentedSeq(data)
+    marked.fa.set_flow_style()
+    return marked
+
+
 def anchored(data: Mapping[str, object], name: str) -> CommentedMap:
     """Mark a mapping to be written once as `&name` and then as `*name`."""
     marked = CommentedMap(data)
@@ -94,10 +101,19 @@ def parse(content: bytes, path: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(content.decode())
     except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} is not valid YAML: {' '.join(str(error).split())}",
-            hint="mend it on the base branch, or delete it to have it written anew",
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def parse_all(content: bytes, path: str) -> list[Any]:
+    """Read every document of a file.
+
+    Raises:
+        UserError: if it is no UTF-8 or no YAML.
+    """
+    try:
+        return list(YAML(typ="safe", pure=True).load_all(content.decode()))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from None
 
 
 class Document:
@@ -129,6 +145,62 @@ class Document:
                 self._set(node, self.data[key], value, (key,))
                 return
         self._tail.append(CommentedMap({key: value}))
+
+    def set_in(self, place: Sequence[str | int], value: object) -> None:
+        """Set the value at a place; where that is missing, its owners decided so.
+
+        Args:
+            place: keys and indices that lead there from the top.
+            value: the new value.
+        """
+        node, data = self._root, self.data
+        for step in place:
+            node = _child(node, step)
+            if node is None:
+                return
+            data = data[step]
+        if node is not None:
+            self._set(node, data, value, tuple(place))
+
+    def add_items(self, key: str, items: Sequence[str]) -> None:
+        """Add to the list at a key of the mapping that the file is what it does not have."""
+        had = self.data.get(key) if isinstance(self.data, dict) else None
+        new = [item for item in items if item not in (had or [])]
+        node = _child(self._root, key)
+        if not new:
+            return
+        if not had or not isinstance(node, SequenceNode):
+            self.set_key(key, list(new))
+            return
+        end = self._span(node.value[-1])[1]
+        written = [emit([item]).decode().rstrip("\n") for item in new]
+        if node.flow_style:
+            self._spans[end, end] = "".join(f", {item.removeprefix('- ')}" for item in written)
+            return
+        # After the last item's own comment.
+        rest = self._text[end:]
+        end += len(rest.partition("\n")[0].rstrip("\r"))
+        indent = "\n" + " " * node.start_mark.column
+        self._spans[end, end] = "".join(f"{indent}{item}" for item in written)
+
+    def drop_operation(self, path: str) -> None:
+        """Remove the JSON 6902 operation on a path, with the comment that ends its line.
+
+        Raises:
+            UserError: if the file is written so that the operation has no lines of its own.
+        """
+        if not isinstance(self._root, SequenceNode):
+            raise self._unfit("a list of JSON 6902 operations")
+        for entry, node in zip(self.data, self._root.value, strict=True):
+            if entry.get("path") != path or entry.get("op") == "test":
+                continue
+            start = self._text.rfind("\n", 0, node.start_mark.index) + 1
+            end = self._text.find("\n", self._span(node)[1])
+            span = (start, len(self._text) if end < 0 else end + 1)
+            left = YAML(typ="safe", pure=True).load(self._spliced({span: ""}))
+            if left != [other for other in self.data if other is not entry]:
+                raise self._unfit("each operation on lines of its own")
+            self._spans[span] = ""
 
     def set_operation(self, operation: Mapping[str, object], *, essential: bool) -> None:
         """Set the value of a JSON 6902 operation in the list that the file is.
@@ -230,6 +302,22 @@ class Document:
             f"{self._path} does not hold {wanted}",
             hint="mend it on the base branch, or delete it to have it written anew",
         )
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    return UserError(
+        f"{path} is not valid YAML: {' '.join(str(error).split())}",
+        hint="mend it on the base branch, or delete it to have it written anew",
+    )
+
+
+def _child(node: Node | None, step: str | int) -> Node | None:
+    if isinstance(node, MappingNode):
+        return next((value for name, value in node.value if name.value == step), None)
+    if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
+        found: Node = node.value[step]
+        return found
+    return None
 
 
 def _is_block(node: Node) -> bool:

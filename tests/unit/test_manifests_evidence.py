@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from mlops_nb.core.canary import CanaryPlan
 from mlops_nb.core.change import LockFile
-from mlops_nb.core.delivery import CanaryPlan, Environment, Evidence
+from mlops_nb.core.delivery import Environment, Evidence
 from mlops_nb.core.gate import Check, Outcome, Verdict
 from mlops_nb.manifests.evidence import (
     marker,

@@ -1,0 +1,166 @@
+"""A version in an environment as files of the GitOps repository."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from mlops_nb.core.change import lock_path, overlay_path
+from mlops_nb.errors import UserError
+from mlops_nb.manifests.cluster import cluster_files
+from mlops_nb.manifests.kserve import kserve_files
+from mlops_nb.manifests.lock import lock_text, read_lock
+from mlops_nb.manifests.rollout import rollout_files
+from mlops_nb.manifests.rules import RULED, breaches
+from mlops_nb.manifests.servers import SERVERS, base_path, fitted
+from mlops_nb.manifests.yaml import parse, parse_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mlops_nb.core.change import LockFile
+    from mlops_nb.core.delivery import Environment
+    from mlops_nb.core.model import ModelVersion
+
+
+def render(
+    version: ModelVersion,
+    lock: LockFile,
+    environment: Environment,
+    current: Mapping[str, bytes],
+) -> dict[str, bytes]:
+    """Give the files that must change for the version to be what the environment runs.
+
+    Files that are there are edited in place: comments and lines of other people's survive.
+    Base and cluster files that are there are left alone.
+
+    Args:
+        version: what is deployed.
+        lock: its audit record.
+        environment: where to, with the canary plan of this deployment.
+        current: files of the model and of the cluster on base, by path.
+
+    Raises:
+        UserError: if files there were broken or are not ours, or the result would be refused
+            by the cluster; the message names the file.
+    """
+    model = version.name
+    environment = fitted(environment, version, current)
+    _check_layout(model, environment, current)
+    _check_record(model, environment, current)
+    _check_download(environment, lock)
+    files = {
+        path: content
+        for path, content in cluster_files(environment).items()
+        if path not in current
+    }
+    if environment.target == "kserve":
+        files |= kserve_files(version, lock, environment, current)
+    else:
+        files |= rollout_files(lock, environment, current)
+    files[lock_path(model, environment.name)] = lock_text(lock)
+    _check_rules(model, environment, {**current, **files})
+    return {p: content for p, content in files.items() if current.get(p) != content}
+
+
+def _check_layout(model: str, environment: Environment, current: Mapping[str, bytes]) -> None:
+    folder = base_path(model, environment.target)
+    name = "rollout.yaml" if environment.target == "rollout" else "serviceaccount.yaml"
+    needed = [f"{folder}/kustomization.yaml", f"{folder}/{name}"]
+    missing = [path for path in needed if path not in current]
+    if missing and any(path.startswith(f"{folder}/") for path in current):
+        raise UserError(
+            f"{folder} is there, but not {missing[0].rpartition('/')[2]}: it is no base that "
+            "mlops can build on",
+            hint="move the folder to another name to have a base written, or add the file",
+        )
+
+
+def _check_record(model: str, environment: Environment, current: Mapping[str, bytes]) -> None:
+    """Refuse a record that does not tell what the overlay beside it runs."""
+    where = lock_path(model, environment.name)
+    path = f"{overlay_path(model, environment.name)}/rollout.yaml"
+    if where not in current or path not in current:
+        return
+    lock = read_lock(current[where], where)
+    told = {
+        "/spec/template/spec/initContainers/0/env/0/value": lock.uri,
+        "/spec/template/spec/initContainers/0/env/1/value": lock.digest,
+        "/spec/template/spec/containers/0/image": lock.image,
+    }
+    for operation in _operations(path, current[path]):
+        value = told.get(str(operation.get("path")))
+        if value and operation.get("op") != "test" and operation.get("value") != value:
+            raise UserError(
+                f"{where} says {value}, but {path} runs {operation.get('value')}: one of them "
+                "was edited by hand",
+                hint="restore both files from the commit that deployed the version",
+            )
+
+
+def _check_download(environment: Environment, lock: LockFile) -> None:
+    where = f"[environments.{environment.name}]"
+    if not lock.image:
+        raise UserError(
+            f"environment {environment.name} names no image for server {environment.server}",
+            hint=f'add images.{environment.server} = "registry/name@sha256:…" to {where}',
+        )
+    has_mlflow = SERVERS[environment.server].has_mlflow
+    if environment.target == "rollout" and not (has_mlflow or environment.download_image):
+        raise UserError(
+            f"{environment.server} cannot download a model from the registry by itself",
+            hint=f'set download_image = "registry/name@sha256:…", one with MLflow, in {where}',
+        )
+
+
+def _check_rules(model: str, environment: Environment, files: Mapping[str, bytes]) -> None:
+    """Refuse what the cluster would refuse, whoever wrote it."""
+    applied = list(_applied(model, environment, files))
+    templates = [d["metadata"]["name"] for _, d in applied if d["kind"] == "AnalysisTemplate"]
+    for paths, document in applied:
+        if wrong := breaches(document, templates=templates):
+            raise UserError(
+                f"{paths}: the cluster would refuse this {document['kind']}: "
+                + "; ".join(wrong),
+                hint="mend the file on the base branch; nothing was written",
+            )
+
+
+def _applied(
+    model: str, environment: Environment, files: Mapping[str, bytes]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the manifests that rules are about, as the overlay builds them."""
+    overlay = overlay_path(model, environment.name)
+    patch = f"{overlay}/rollout.yaml"
+    for folder in (base_path(model, environment.target), overlay):
+        for path in sorted(p for p in files if p.startswith(f"{folder}/")):
+            for document in parse_all(files[path], path):
+                kind = document.get("kind") if isinstance(document, dict) else None
+                if kind == "Rollout" and patch in files:
+                    yield f"{path} with {patch}", _patched(document, patch, files[patch])
+                elif kind in RULED:
+                    yield path, document
+
+
+def _patched(document: dict[str, Any], path: str, content: bytes) -> dict[str, Any]:
+    from jsonpatch import JsonPatch, JsonPatchException, JsonPointerException
+
+    patch = JsonPatch(_operations(path, content))
+    try:
+        found: dict[str, Any] = patch.apply(copy.deepcopy(document))
+    except (JsonPatchException, JsonPointerException) as error:
+        raise UserError(
+            f"{path} does not fit the base: {error}",
+            hint="mend it on the base branch, or delete it to have it written anew",
+        ) from None
+    return found
+
+
+def _operations(path: str, content: bytes) -> list[dict[str, Any]]:
+    found = parse(content, path)
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise UserError(
+            f"{path} does not hold a list of JSON 6902 operations",
+            hint="mend it on the base branch, or delete it to have it written anew",
+        )
+    return found
