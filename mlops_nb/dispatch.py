@@ -139,11 +139,6 @@ def _init(project: Project, verb: verbs.Init) -> Any:
 def _doctor(project: Project, verb: verbs.Doctor) -> Any:
     from mlops_nb.flows.doctor import doctor
 
-    def git_ops() -> str:
-        forge = project.forge
-        forge.pull_requests()
-        return f"{project.folder / project.settings.repository} can be read"
-
     parts: dict[str, Callable[[], str]] = {}
     if project.settings.kubeflow.url:
         parts["kubeflow"] = lambda: adapter("executor", "kubeflow").open(project).check("")
@@ -164,12 +159,16 @@ def _doctor(project: Project, verb: verbs.Doctor) -> Any:
             ),
             "kernel": lambda: project.executor.check(project.settings.kernel or "python3"),
             "tracking": project.registry.check,
-            "gitops": git_ops,
+            "gitops": partial(_check_forge, project),
             **parts,
         },
         timeout=verb.timeout,
         patience=patience,
     )
+
+
+def _check_forge(project: Project) -> str:
+    return project.forge.check()
 
 
 def _train(project: Project, verb: verbs.Train, tell: Listener) -> Run | Rendered:
@@ -282,7 +281,8 @@ def _models(project: Project, verb: verbs.Models, tell: Listener) -> ModelList:
     from mlops_nb.flows.models import models
 
     found = models(verb, registry=project.registry)
-    if project.has_forge:
+    # One elsewhere may be slow or away, which is no reason not to list models.
+    if project.has_forge and not project.settings.gitops.is_remote:
         _tell_left_behind(project, found.versions, tell)
     return found
 

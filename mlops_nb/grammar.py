@@ -59,7 +59,7 @@ def parser(prog: str = "mlops") -> argparse.ArgumentParser:
 def _making(add: Adder) -> None:
     verb = add.verb("init", "make this folder a project", "init", "init --gitops ~/gitops.git")
     verb.add_argument(
-        "--gitops", default="", metavar="PATH", help="bare GitOps repository to use or make"
+        "--gitops", default="", metavar="PATH|URL", help="bare GitOps repository to use or make"
     )
     verb = add.verb("doctor", "try every configured part and say how to mend it", "doctor")
     verb.add_argument(
@@ -221,7 +221,7 @@ def _delivering(add: Adder) -> None:
         help="percent of the traffic, step by step",
     )
     verb.add_argument("--dry-run", action="store_true", help="show the change, write nothing")
-    verb = add.verb("merge", "merge a pull request of the local GitOps repository", "merge 3")
+    verb = add.verb("merge", "merge a pull request of the GitOps repository", "merge 3")
     verb.add_argument("number", type=int, metavar="NUMBER")
     verb = add.verb(
         "history",

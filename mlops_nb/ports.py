@@ -354,5 +354,12 @@ class Forge(Protocol):
     def log(self, path: str, *, since: datetime | None = None) -> Iterator[Commit]:
         """Yield commits of base that touch a file matching glob `path`, newest first."""
 
+    def check(self) -> str:
+        """Try the way to the repository and the rights there; say what was found.
+
+        Raises:
+            MlopsError: of what fails, which the message names.
+        """
+
 
 __all__ = ["Executor", "Forge", "Listener", "Registry", "Scheduler"]

@@ -207,9 +207,11 @@ class Project:
 
     @property
     def has_forge(self) -> bool:
-        """Whether a GitOps repository is configured and there."""
-        repository = self.settings.repository
-        return bool(repository) and (self.folder / repository).exists()
+        """Whether a GitOps repository is configured, and there if it is on this machine."""
+        gitops = self.settings.gitops
+        if gitops.is_remote or not gitops.repository:
+            return gitops.is_remote
+        return (self.folder / gitops.repository).exists()
 
     @cached_property
     def forge(self) -> Forge:
@@ -218,15 +220,22 @@ class Project:
         Raises:
             UserError: if none is configured or it is not there.
         """
-        path = self.folder / self.settings.repository
+        gitops = self.settings.gitops
         if not self.has_forge:
             raise UserError(
-                f"there is no GitOps repository at {path}"
-                if self.settings.repository
+                f"there is no GitOps repository at {self.folder / gitops.repository}"
+                if gitops.repository
                 else "no GitOps repository is configured",
                 hint="run `mlops init`",
             )
-        made: Forge = adapter("forge", "local")(path, self.settings.branch, self.person)
+        made: Forge = adapter("forge", gitops.kind).open(
+            gitops,
+            folder=self.folder,
+            cache=self.state_folder / "gitops-cache",
+            author=self.person,
+            environment=self.environment,
+            secret=self.secret,
+        )
         return made
 
     @cached_property

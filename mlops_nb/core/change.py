@@ -77,6 +77,7 @@ class PullRequest:
         merge_commit: commit that merged it; empty before.
         is_new: whether this call opened it.
         is_changed: whether this call wrote anything.
+        notes: what a person should know of this call: what could not be done besides.
     """
 
     number: int
@@ -91,6 +92,7 @@ class PullRequest:
     merge_commit: str = ""
     is_new: bool = False
     is_changed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

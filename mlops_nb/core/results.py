@@ -20,7 +20,7 @@ class Initialized:
     Args:
         folder: the project's folder.
         settings: path of mlops.toml.
-        repository: path of the GitOps repository.
+        repository: path or URL of the GitOps repository.
         created: what this call made; empty if everything was there.
     """
 

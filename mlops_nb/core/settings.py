@@ -11,6 +11,7 @@ from typing import Any
 from mlops_nb.core.canary import CanaryLimits, CanaryPlan
 from mlops_nb.core.delivery import Environment, did_you_mean
 from mlops_nb.core.gate import Gate
+from mlops_nb.core.gitops import Gitops
 from mlops_nb.core.profile import Profile, Toleration
 from mlops_nb.core.quantity import parse_duration, parse_size
 from mlops_nb.core.run import Limits
@@ -121,8 +122,7 @@ class Settings:
         experiment: MLflow experiment.
         artifacts: artifact location of a new experiment in a local store.
         executor: name of the executor adapter.
-        repository: path of the GitOps repository; empty while there is none.
-        branch: branch of it that the cluster follows.
+        gitops: the GitOps repository and its forge.
         kernel: kernelspec for notebooks; empty takes each notebook's own.
         limits: what a run may use unless it says otherwise.
         gates: gates of every version of a model, by model name.
@@ -136,8 +136,7 @@ class Settings:
     experiment: str = ""
     artifacts: str = ".mlops/artifacts"
     executor: str = "local"
-    repository: str = ""
-    branch: str = "main"
+    gitops: Gitops = field(default_factory=Gitops)
     kernel: str = ""
     limits: Limits = Limits()
     gates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -209,7 +208,7 @@ class _File:
         read.no_others(document, known, "")
         project = read.table(document, "project", ("name",))
         tracking = read.table(document, "tracking", ("uri", "experiment", "artifacts"))
-        gitops = read.table(document, "gitops", ("repository", "branch"))
+        gitops = self._gitops(document)
         run = read.table(document, "run", ("executor", "kernel", *_names(Limits)))
         models = read.open_table(document, "models")
         environments = read.open_table(document, "environments")
@@ -221,8 +220,7 @@ class _File:
             experiment=read.text(tracking, "tracking.experiment", ""),
             artifacts=read.text(tracking, "tracking.artifacts", defaults.artifacts),
             executor=read.text(run, "run.executor", defaults.executor),
-            repository=read.text(gitops, "gitops.repository", ""),
-            branch=read.text(gitops, "gitops.branch", defaults.branch),
+            gitops=gitops,
             kernel=read.text(run, "run.kernel", ""),
             limits=self._limits(run),
             gates={
@@ -231,20 +229,34 @@ class _File:
                 )
                 for name in models
             },
-            environments={name: self._environment(name, environments) for name in environments},
+            environments={
+                name: self._environment(name, environments, gitops) for name in environments
+            },
             profiles={name: self._profile(name, profiles) for name in profiles},
             kubeflow=self._kubeflow(document),
         )
+
+    def _gitops(self, document: Mapping[str, Any]) -> Gitops:
+        table = self._reader.table(document, "gitops", _names(Gitops))
+        values = self._reader.values(table, "gitops.", Gitops(), {})
+        try:
+            return Gitops(**values)
+        except UserError as error:
+            raise BadSettings(f"{self._path}: {error.message}", hint=error.hint) from None
 
     def _limits(self, run: Mapping[str, Any]) -> Limits:
         told = {key: value for key, value in run.items() if key in _names(Limits)}
         return Limits(**self._reader.values(told, "run.", Limits(), _PARSERS))
 
-    def _environment(self, name: str, environments: Mapping[str, Any]) -> Environment:
+    def _environment(
+        self, name: str, environments: Mapping[str, Any], gitops: Gitops
+    ) -> Environment:
         prefix = f"environments.{name}"
         keys = (*(n for n in _names(Environment) if n != "name"), "canary_minutes")
         table = self._reader.table(environments, name, keys, "environments.")
         values: dict[str, Any] = {"name": name}
+        if gitops.is_remote:
+            values["repository"] = gitops.repository
         apart = {"gates", "canary", "canary_minutes", "limits"}
         plain = {k: v for k, v in table.items() if k not in apart}
         values |= self._reader.values(plain, f"{prefix}.", Environment(name=name), {})
@@ -318,9 +330,12 @@ def template(name: str, repository: str, image: str) -> str:
 
     Args:
         name: the project.
-        repository: path of the GitOps repository.
+        repository: the GitOps repository: a path, or a URL.
         image: model server, by digest.
     """
+    remote = Gitops(repository=repository).is_remote
+    reached = "# " if remote else ""
+    cluster = repository if remote else Environment(name="").repository
     return f"""\
 # Settings of this project. Paths are relative to this file. Every key has the default shown
 # here, but for those of gitops and environments; delete what you do not change.
@@ -335,6 +350,15 @@ artifacts = ".mlops/artifacts"       # where a local store keeps files
 [gitops]
 repository = "{repository}"     # what should run in production
 branch = "main"                 # the branch the cluster follows
+# repository = "https://github.com/acme/deploy.git"   # or git@HOST:OWNER/REPO.git
+# forge = "github"              # or gitlab, gitea (Forgejo, too), git; known by some hosts
+# token = "secret:DEPLOY_TOKEN"        # else GITHUB_TOKEN, GITLAB_TOKEN, GITEA_TOKEN
+# reviewers = ["ann", "acme/platform"]
+# labels = ["mlops-nb", "env/{{env}}", "model/{{model}}"]
+# draft = false
+# auto_merge = false            # by the forge, when its checks have passed
+# ca = "company-ca.pem"         # the certificates of a private authority
+# api = "https://git.example.com/api/v3"   # where it is not derived rightly from repository
 
 [run]
 # kernel = "python3"            # else each notebook's own
@@ -377,7 +401,7 @@ alias = "champion"              # moves when a pull request is merged; without i
 host = "{{model}}.models.example.com"
 gateway = "gateway-system/models"
 metrics_url = "http://vmsingle.monitoring:8428"
-repository = "https://git.example.com/mlops/deploy.git"   # [gitops] as the cluster reaches it
+{reached}repository = "{cluster}"   # [gitops] as the cluster reaches it
 image = "{image}"  # needed
 # images = {{ vllm = "…", triton = "…" }}   # where one image does not do for every server
 # server = "mlserver"           # or triton, vllm, kserve; else by how the model was saved

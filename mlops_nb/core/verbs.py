@@ -212,7 +212,7 @@ class Deploy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merge:
-    """Merge a pull request of the local GitOps repository."""
+    """Merge a pull request of the GitOps repository."""
 
     number: int
     verb: Literal["merge"] = "merge"

@@ -146,7 +146,8 @@ def _(value: Deployment) -> str:
         return f"{said}\n\n{value.diff}" if value.diff else said
     pull = value.pull_request
     how = "opened" if pull.is_new else ("updated" if pull.is_changed else "is open already")
+    told = "".join(f"\n  note: {note}" for note in pull.notes)
     return (
-        f"✔ pull request #{pull.number} {how}: {pull.title}\n  {pull.url}\n\n"
+        f"✔ pull request #{pull.number} {how}: {pull.title}\n  {pull.url}{told}\n\n"
         f"{readable(value.body)}\n\nnext: mlops merge {pull.number}"
     )

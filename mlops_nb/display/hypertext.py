@@ -307,6 +307,7 @@ def _(value: Deployment) -> str:
     title = _marked(_GREEN, f"✔ pull request #{pull.number} {how}")
     return (
         f"<div><b>{title}</b> {_link(pull.url, pull.title)}</div>"
+        f"{''.join(f'<div>note: {escape(note)}</div>' for note in pull.notes)}"
         f"{_folded('what reviewers read', _pre(readable(value.body)))}"
         f"{_folded('what changes in Git', _pre(value.diff))}"
         f"<div>→ <code>%mlops merge {pull.number}</code></div>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,14 @@ from mlops_nb.errors import NotFound, UserError
 from mlops_nb.manifests.lock import read_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from mlops_nb.core.change import Commit, LockFile
     from mlops_nb.core.verbs import History
     from mlops_nb.ports import Forge
 
-_NUMBER = re.compile(r"#(\d+)")
+# GitLab writes ! where others write #.
+_NUMBER = re.compile(r"[#!](\d+)")
 
 
 def history(verb: History, *, forge: Forge) -> list[Deployed]:
@@ -40,13 +42,20 @@ def history(verb: History, *, forge: Forge) -> list[Deployed]:
 
 def _records(forge: Forge, model: str, env: str) -> Iterator[Deployed]:
     pattern = lock_path(model, env)
-    # One that was merged by hand bears no number in its title.
-    numbers = {pull.merge_commit: pull.number for pull in forge.pull_requests()}
+
+    @cache
+    def numbers() -> Mapping[str, int]:
+        return {pull.merge_commit: pull.number for pull in forge.pull_requests()}
+
     for commit in forge.log(pattern):
         for path in sorted(commit.files):
             about = read_lock_path(path)
             if about and model in {"*", about[0]} and env in {"*", about[1]}:
-                yield _record(commit, path, *about, number=numbers.get(commit.sha, 0))
+                # One that was merged by hand bears no number in its title; only for such a
+                # one is a forge asked, all else is told by Git alone.
+                titled = _NUMBER.search(commit.title)
+                number = int(titled[1]) if titled else numbers().get(commit.sha, 0)
+                yield _record(commit, path, *about, number=number)
 
 
 def _record(commit: Commit, path: str, model: str, env: str, *, number: int) -> Deployed:
@@ -56,7 +65,6 @@ def _record(commit: Commit, path: str, model: str, env: str, *, number: int) -> 
     asked = commit.trailers.get("Mlops-Requested-By", "")
     if not asked and action == "deploy" and after:
         asked = after.requested_by
-    titled = _NUMBER.search(commit.title)
     return Deployed(
         when=commit.date,
         action=action,
@@ -68,7 +76,7 @@ def _record(commit: Commit, path: str, model: str, env: str, *, number: int) -> 
         merged_by=commit.merged_by,
         reason=commit.trailers.get("Mlops-Reason", ""),
         lock=after,
-        pull_request=int(titled[1]) if titled else number,
+        pull_request=number,
         commit=commit.sha,
     )
 

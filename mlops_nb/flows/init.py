@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlops_nb.core.gitops import Gitops
 from mlops_nb.core.results import Initialized
 from mlops_nb.core.settings import FILE_NAME, parse_settings, template
 from mlops_nb.errors import UserError
@@ -35,26 +36,27 @@ def init(
 
     Raises:
         BadSettings: if there is an mlops.toml that cannot be read.
-        UserError: if the repository named is no local path.
+        UserError: if mlops.toml names another repository.
     """
-    if "://" in verb.gitops or verb.gitops.startswith("git@"):
-        raise UserError(
-            f"--gitops {verb.gitops}: pull requests on a remote forge are not supported yet",
-            hint="give the path of a bare repository, or leave it out to have one made",
-        )
+    # A URL that cannot be one is refused before it stands in a file.
+    Gitops(repository=verb.gitops)
     path = folder / FILE_NAME
     created = []
     if not path.exists():
         path.write_text(template(name, verb.gitops or _LOCAL_REPOSITORY, _IMAGE))
         created.append(FILE_NAME)
     settings = parse_settings(path.read_text(), path=str(path), default_name=name)
-    if verb.gitops and folder / settings.repository != folder / verb.gitops:
+    told = settings.gitops.repository
+    if verb.gitops and folder / told != folder / verb.gitops:
         raise UserError(
-            f"--gitops {verb.gitops}: {path} already names "
-            f"{settings.repository or 'no repository'}",
+            f"--gitops {verb.gitops}: {path} already names {told or 'no repository'}",
             hint=f'write repository = "{verb.gitops}" below its [gitops]',
         )
-    repository = folder / (settings.repository or _LOCAL_REPOSITORY)
+    if settings.gitops.is_remote:
+        return Initialized(
+            folder=str(folder), settings=str(path), repository=told, created=tuple(created)
+        )
+    repository = folder / (told or _LOCAL_REPOSITORY)
     if create_repository(repository):
         created.append(
             str(repository.relative_to(folder))

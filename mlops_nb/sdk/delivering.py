@@ -46,7 +46,7 @@ def deploy(
 
 
 def merge(number: int) -> Merged:
-    """Merge a pull request of the local GitOps repository."""
+    """Merge a pull request of the GitOps repository."""
     result: Merged = ask(verbs.Merge(number=number))
     return result
 

@@ -111,6 +111,9 @@ class FakeForge:
             ):
                 yield commit
 
+    def check(self) -> str:
+        return "in memory"
+
     def _clash(self, number: int) -> list[str]:
         change, start = self.changes[number]
         old, new = self.trees[start], self.trees[-1]

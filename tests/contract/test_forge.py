@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fake_forge import FakeForge
+from forge_doubles import TOKEN, Double, GiteaDouble, GitHubDouble, GitLabDouble
+from forge_doubles.ssh import SSHD, SshServer, ssh_server
 
-from mlops_nb.adapters.git import LocalForge
+from mlops_nb.adapters.git import LocalForge, RemoteForge
 from mlops_nb.core.change import ChangeSet, PullRequestState
-from mlops_nb.errors import Conflict, NotFound, UserError
+from mlops_nb.core.gitops import Gitops
+from mlops_nb.errors import Conflict, NotAllowed, NotFound, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mlops_nb.ports import Forge
@@ -35,6 +39,9 @@ def change(branch: str = "mlops-nb/prod/churn", **files: bytes | None) -> Change
 
 
 class ForgeContract:
+    opener = "Ann <ann@example.com>"
+    merge_title = "Merge pull request #2: Deploy 2 files"
+
     def test_an_empty_folder_reads_as_nothing(self, forge: Forge) -> None:
         assert forge.read("models/churn") == {}
 
@@ -47,7 +54,7 @@ class ForgeContract:
         assert (pull.is_new, pull.is_changed) == (True, True)
         assert pull.title == "Deploy 1 files"
         assert pull.body == "# Evidence\n\nwith “quotes” and a | pipe\n"
-        assert pull.author == "Ann <ann@example.com>"
+        assert pull.author == self.opener
         assert forge.read("models") == {}
 
     def test_a_proposal_is_found_by_branch_and_number(self, forge: Forge) -> None:
@@ -96,13 +103,13 @@ class ForgeContract:
         with pytest.raises(UserError, match="changes nothing"):
             forge.propose(change(churn_a=b"1\n"))
 
-    @pytest.mark.parametrize(
-        "path", ["../x", "/x", "a//b", ".git/config", "a/.GIT/b", "a\nb", ""]
-    )
-    def test_a_path_no_repository_holds_is_refused(self, forge: Forge, path: str) -> None:
-        bad = ChangeSet(branch="mlops-nb/prod/churn", title="t", body="", files={path: b"x"})
-        with pytest.raises(UserError, match="cannot be a file"):
-            forge.propose(bad)
+    def test_a_path_no_repository_holds_is_refused(self, forge: Forge) -> None:
+        for path in ("../x", "/x", "a//b", ".git/config", "a/.GIT/b", "a\nb", ""):
+            bad = ChangeSet(
+                branch="mlops-nb/prod/churn", title="t", body="", files={path: b"x"}
+            )
+            with pytest.raises(UserError, match="cannot be a file"):
+                forge.propose(bad)
         assert list(forge.pull_requests()) == []
 
     def test_a_merge_brings_the_files_onto_base_byte_by_byte(self, forge: Forge) -> None:
@@ -185,7 +192,7 @@ class ForgeContract:
         merged = forge.merge(2)
         newest, oldest = forge.log("models/churn/a")
         assert newest.sha == merged.merge_commit
-        assert newest.title == "Merge pull request #2: Deploy 2 files"
+        assert newest.title == self.merge_title
         assert newest.author == "Ann <ann@example.com>"
         assert newest.trailers == {
             "Mlops-Action": "deploy",
@@ -224,3 +231,75 @@ class TestLocalForge(ForgeContract):
     def forge(self, tmp_path: Path) -> Forge:
         LocalForge.create(tmp_path / "gitops.git")
         return LocalForge(tmp_path / "gitops.git", author="Ann <ann@example.com>")
+
+
+class HostedForgeContract(ForgeContract):
+    double: type[Double]
+    opener = "ann"
+
+    @pytest.fixture
+    def forge(self, tmp_path: Path) -> Iterator[Forge]:
+        with self.double(tmp_path) as double:
+            yield remote(double.url, tmp_path, forge=double.kind)
+
+
+class TestGitHub(HostedForgeContract):
+    double = GitHubDouble
+
+
+class TestGitLab(HostedForgeContract):
+    double = GitLabDouble
+    merge_title = "Merge request !2: Deploy 2 files"
+
+
+class TestGitea(HostedForgeContract):
+    double = GiteaDouble
+
+
+class TestPlainGitOverHttp(ForgeContract):
+    @pytest.fixture
+    def forge(self, tmp_path: Path) -> Iterator[Forge]:
+        with GitHubDouble(tmp_path) as double:
+            yield remote(double.url, tmp_path, forge="git")
+
+
+class TestPlainGitInAFolder(ForgeContract):
+    @pytest.fixture
+    def forge(self, tmp_path: Path) -> Forge:
+        LocalForge.create(tmp_path / "server.git")
+        return remote(f"file://{tmp_path}/server.git", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    with ssh_server(tmp_path_factory.mktemp("ssh")) as server:
+        yield server
+
+
+@pytest.mark.skipif(SSHD is None, reason="there is no sshd: `.ci/setup test` installs one")
+class TestPlainGitOverSsh(ForgeContract):
+    @pytest.fixture
+    def forge(self, tmp_path: Path, ssh: SshServer) -> Forge:
+        LocalForge.create(tmp_path / "server.git")
+        url = f"{ssh.address}{tmp_path}/server.git"
+        return remote(url, tmp_path, GIT_SSH_COMMAND=ssh.command)
+
+    def test_a_key_the_server_does_not_know_is_told(
+        self, tmp_path: Path, ssh: SshServer
+    ) -> None:
+        url = f"{ssh.address}{tmp_path}/server.git"
+        forge = remote(url, tmp_path, GIT_SSH_COMMAND=ssh.stranger)
+        with pytest.raises(NotAllowed, match="knows none of this machine's SSH keys"):
+            forge.read("")
+
+
+def remote(url: str, folder: Path, forge: str = "", **environment: str) -> Forge:
+    """Open a remote forge as a project does, with the token in a variable of its own."""
+    return RemoteForge.open(
+        Gitops(repository=url, forge=forge, token="secret:DEPLOY_TOKEN"),
+        folder=folder,
+        cache=folder / "cache",
+        author="Ann <ann@example.com>",
+        environment=environment,
+        secret={"DEPLOY_TOKEN": TOKEN}.__getitem__,
+    )

@@ -170,9 +170,10 @@ def test_a_commit_of_somebody_else_on_the_branch_is_kept(
     git(clone, "push", "--quiet", "origin", f"fix:{BRANCH}")
     assert forge.propose(change("1\n")).is_changed is False
     forge.propose(change("2\n"))
+    forge.propose(change("3\n"))
     forge.merge(1)
     assert forge.read("models") == {
-        "models/churn/a": b"2\n",
+        "models/churn/a": b"3\n",
         "models/churn/note": b"reviewed\n",
     }
     [commit] = forge.log("models/churn/a")
@@ -284,7 +285,7 @@ def test_git_errors_name_the_operation(repository: Path, forge: LocalForge) -> N
 def test_a_stale_lock_file_is_told_about(
     repository: Path, forge: LocalForge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlops_nb.adapters.git.forge._ATTEMPTS", 2)
+    monkeypatch.setattr("mlops_nb.adapters.git.forge.ATTEMPTS", 2)
     forge.propose(change("1\n"))
     (repository / "refs/heads/main.lock").touch()
     with pytest.raises(Conflict, match=r"main\.lock"):

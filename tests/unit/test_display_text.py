@@ -376,6 +376,8 @@ def test_a_deployment_says_what_became_of_it() -> None:
     assert proposed.startswith("✔ pull request #3 opened: Deploy churn/2 to prod")
     assert "evidence" in proposed
     assert proposed.endswith("next: mlops merge 3")
+    noted = replace(PULL, notes=("GitHub knows nobody called <bob>",))
+    assert "\n  note: GitHub knows nobody called <bob>\n" in deployment(pull_request=noted)
 
 
 def test_a_merge_says_what_runs_now() -> None:

@@ -32,7 +32,7 @@ def test_a_new_project_has_settings_and_a_repository(tmp_path: Path) -> None:
     assert Path(made.repository).is_dir()
     text = Path(made.settings).read_text()
     settings = parse_settings(text, path="mlops.toml", default_name="")
-    assert (settings.name, settings.repository) == ("churn", ".mlops/gitops.git")
+    assert (settings.name, settings.gitops.repository) == ("churn", ".mlops/gitops.git")
 
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:
@@ -51,10 +51,33 @@ def test_a_repository_elsewhere_is_named_in_the_settings(tmp_path: Path) -> None
     assert str(elsewhere) in (folder / "mlops.toml").read_text()
 
 
-@pytest.mark.parametrize("remote", ["https://git.example.com/d.git", "git@example.com:d.git"])
-def test_a_remote_is_refused_before_anything_is_written(tmp_path: Path, remote: str) -> None:
-    with pytest.raises(UserError, match="not supported yet"):
+@pytest.mark.parametrize("remote", ["https://github.com/a/d.git", "git@example.com:a/d.git"])
+def test_a_remote_is_named_in_the_settings_for_us_and_the_cluster(
+    tmp_path: Path, remote: str
+) -> None:
+    made = ask(tmp_path, remote)
+    assert (made.repository, made.created) == (remote, ("mlops.toml",))
+    text = (tmp_path / "mlops.toml").read_text()
+    settings = parse_settings(text, path="mlops.toml", default_name="")
+    assert settings.gitops.repository == remote
+    assert settings.environment("prod").repository == remote
+    assert [path.name for path in tmp_path.iterdir()] == ["mlops.toml"]
+
+
+@pytest.mark.parametrize(
+    ("remote", "why"),
+    [
+        ("ftp://git.example.com/a/d.git", "not a URL that Git is reached by"),
+        ("https://ann:hunter22@github.com/a/d.git", "holds a user name or password"),
+        ("https://github.com/d.git", "names no repository of github"),
+    ],
+)
+def test_a_remote_that_cannot_be_one_is_refused_before_anything_is_written(
+    tmp_path: Path, remote: str, why: str
+) -> None:
+    with pytest.raises(UserError, match=why) as error:
         ask(tmp_path, remote)
+    assert "hunter22" not in str(error.value)
     assert not list(tmp_path.iterdir())
 
 

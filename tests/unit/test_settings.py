@@ -25,8 +25,8 @@ def test_the_template_says_what_the_defaults_are() -> None:
     defaults = read("")
     assert settings.tracking_uri == defaults.tracking_uri
     assert settings.artifacts == defaults.artifacts
-    assert settings.branch == defaults.branch
-    assert settings.repository == ".mlops/gitops.git"
+    assert settings.gitops.branch == defaults.gitops.branch
+    assert settings.gitops.repository == ".mlops/gitops.git"
     prod = settings.environment("prod")
     assert prod.alias == "champion"
     assert prod.canary.weights == (5, 25, 50, 100)

@@ -1,5 +1,6 @@
-"""The GitOps repository as a bare repository on this machine, by GitPython."""
+"""The GitOps repository and its pull requests: on this machine, or at a forge."""
 
 from mlops_nb.adapters.git.forge import LocalForge
+from mlops_nb.adapters.git.remote import RemoteForge
 
-__all__ = ["LocalForge"]
+__all__ = ["LocalForge", "RemoteForge"]

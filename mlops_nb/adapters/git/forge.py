@@ -7,26 +7,25 @@ process was faster: then everything is read and tried again.
 
 from __future__ import annotations
 
-import random
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mlops_nb.adapters.git.log import read_log
 from mlops_nb.adapters.git.plumbing import Plumbing, RefMoved, initialize
 from mlops_nb.adapters.git.pulls import Record, read_records, shown, store_record
+from mlops_nb.adapters.git.signing import signing_settings
+from mlops_nb.adapters.git.trunk import Mark, Trunk, insist
 from mlops_nb.core.change import PullRequest, PullRequestState, check_paths
 from mlops_nb.errors import Conflict, NotFound, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mlops_nb.core.change import ChangeSet, Commit
+    from mlops_nb.core.gitops import Gitops
 
-_ATTEMPTS = 60
-_LONGEST_PAUSE = 0.5
+ATTEMPTS = 60
 _README = """\
 # What should run where
 
@@ -44,24 +43,40 @@ proposes the revert. `mlops history`, or `git log -p` on lock files, tells who d
 
 
 class LocalForge:
-    """A GitOps repository on this machine, with pull requests.
+    """A GitOps repository that keeps its pull requests in refs of its own.
 
     Args:
         path: the bare repository; of a clone, only what base holds can be read.
         base: branch that the cluster follows.
         author: who acts, `Name <mail>`; empty for mlops_nb itself.
+        signing: git's settings for signed commits; empty leaves them unsigned.
+        git: the repository's objects and refs; None takes those of `path`.
 
     Raises:
         UserError: if there is no repository, or it has no such branch.
         BackendUnavailable: if git is not installed.
     """
 
-    def __init__(self, path: Path, base: str = "main", author: str = "") -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        base: str = "main",
+        author: str = "",
+        signing: Sequence[str] = (),
+        git: Plumbing | None = None,
+    ) -> None:
         self.base = base
         self._author = author
-        self._git = Plumbing(path)
-        self._base_ref = f"refs/heads/{base}"
+        self._git = git or Plumbing(path)
+        self._trunk = Trunk(self._git, base, author, signing)
+
+    @classmethod
+    def open(
+        cls, gitops: Gitops, *, folder: Path, author: str, **_elsewhere: object
+    ) -> LocalForge:
+        """Give the forge of a project's settings."""
+        path = folder / gitops.repository
+        return cls(path, gitops.branch, author, signing_settings(folder))
 
     @classmethod
     def create(cls, path: Path, base: str = "main") -> bool:
@@ -90,9 +105,7 @@ class LocalForge:
 
     def read(self, folder: str) -> Mapping[str, bytes]:
         """Give every file below `folder` on base, by path from the repository's root."""
-        tree = self._git.tree(self._base(), folder)
-        blobs = self._git.objects(tree.values())
-        return {path: blobs[blob] or b"" for path, blob in tree.items()}
+        return self._trunk.read(folder)
 
     def find(self, branch: str) -> PullRequest | None:
         """Give the open pull request of this branch; None if there is none."""
@@ -109,7 +122,7 @@ class LocalForge:
         """
         check_paths(change.files)
         self._check_bare()
-        return self._insist(f"propose {change.branch}", lambda: self._propose(change))
+        return insist(f"propose {change.branch}", lambda: self._propose(change), ATTEMPTS)
 
     def pull_request(self, number: int) -> PullRequest:
         """Give a pull request.
@@ -132,62 +145,57 @@ class LocalForge:
             Conflict: if base changed the same files since, or the pull request is closed.
         """
         self._check_bare()
-        return self._insist(f"merge pull request #{number}", lambda: self._merge(number))
+        return insist(f"merge pull request #{number}", lambda: self._merge(number), ATTEMPTS)
 
     def log(self, path: str, *, since: datetime | None = None) -> Iterator[Commit]:
         """Yield commits of base that touch a file matching glob `path`, newest first."""
-        return read_log(self._git, self._base(), path, since)
+        return self._trunk.log(path, since)
+
+    def check(self) -> str:
+        """Try to read the repository, and whether it may be written; say what was found.
+
+        Raises:
+            MlopsError: of what fails.
+        """
+        self._trunk.tip()
+        read_records(self._git)
+        self._git.try_push()
+        return f"{self._git.place} can be read and written"
 
     def _propose(self, change: ChangeSet) -> PullRequest:
-        git, base = self._git, self._base()
+        git = self._git
         branch = f"refs/heads/{change.branch}"
-        tip = git.ref(branch)
         found = self._open(change.branch)
         record = found[0] if found else None
-        foreign = self._is_foreign(tip, record, base)
-        clash = self._clash(base, tip) if tip and (record or foreign) else []
-        if record and record.change == change.id and tip and not clash:
+        known = (
+            Mark(head=record.head, change=record.change, mixed=record.mixed)
+            if record
+            else Mark()
+        )
+        tip = git.ref(branch)
+        made = self._trunk.prepare(change, tip, known)
+        if record and made is None:
             return self._shown(record)
-        if foreign and clash:
-            raise Conflict(
-                f"branch {change.branch} holds commits of other people that conflict with "
-                f"{self.base} in {', '.join(clash[:3])}",
-                hint=f"merge {self.base} into it by hand, or delete it, and repeat",
-            )
-        parent = tip if tip and foreign else base
-        commit = self._commit(change, parent)
+        made = made or known
         number = record.number if record else max(read_records(git), default=0) + 1
         stored = replace(
             record or self._new_record(number, change),
             title=change.title,
             body=change.body,
-            head=commit,
-            change=change.id,
+            head=made.head,
+            change=made.change,
+            mixed=made.mixed,
         )
         verb = "Update" if record else "Open"
         saved = store_record(git, stored, f"{verb} pull request #{number}\n", self._author)
-        git.move(
-            [(branch, commit, tip), (stored.ref, saved, record.stored if record else None)]
+        told = git.move(
+            [
+                (branch, made.head, tip),
+                (stored.ref, saved, record.stored if record else None),
+            ]
         )
-        return replace(
-            self._shown(replace(stored, stored=saved)), is_new=not record, is_changed=True
-        )
-
-    def _commit(self, change: ChangeSet, parent: str) -> str:
-        git = self._git
-        contents = {p: c for p, c in change.files.items() if c is not None}
-        ids = git.write_blobs(list(contents.values()))
-        blobs: dict[str, str | None] = dict.fromkeys(change.files)
-        blobs.update(zip(contents, ids, strict=True))
-        present = git.tree(parent)
-        blobs = {path: blob for path, blob in blobs.items() if blob or path in present}
-        if all(present.get(path) == blob for path, blob in blobs.items()):
-            raise UserError(
-                f"{change.title!r} changes nothing on {self.base}",
-                hint="look at what is there: mlops history",
-            )
-        tree = git.write_tree(parent, blobs)
-        return git.write_commit(tree, [parent], change.message, self._author)
+        pull = self._shown(replace(stored, stored=saved))
+        return replace(pull, url=told or pull.url, is_new=not record, is_changed=True)
 
     def _new_record(self, number: int, change: ChangeSet) -> Record:
         return Record(
@@ -210,24 +218,22 @@ class LocalForge:
                 f"pull request #{number} is closed: its branch {record.branch} was deleted",
                 hint="deploy again to open another",
             )
-        base = self._base()
-        if clash := self._clash(base, pull.head):
-            raise Conflict(
-                f"pull request #{number} conflicts with {self.base}, which changed "
-                f"{', '.join(clash[:3])} since",
-                hint="deploy again: that renders the change anew",
-            )
-        ours = git.changed(git.merge_base(base, pull.head), pull.head)
-        tree = git.write_tree(base, {path: after for path, (_, after) in ours.items()})
+        base = self._trunk.tip()
         message = f"Merge pull request #{number}: {record.title}\n"
-        merged = git.write_commit(tree, [base, pull.head], message, self._author)
+        try:
+            merged = self._trunk.merged(pull.head, message)
+        except Conflict as error:
+            raise Conflict(
+                f"pull request #{number} conflicts: {error.message}",
+                hint="deploy again: that renders the change anew",
+            ) from None
         done = replace(
             record, state=PullRequestState.MERGED, merge_commit=merged, head=pull.head
         )
         saved = store_record(git, done, f"Merge pull request #{number}\n", self._author)
         git.move(
             [
-                (self._base_ref, merged, base),
+                (self._trunk.ref, merged, base),
                 (f"refs/heads/{record.branch}", None, pull.head),
                 (record.ref, saved, record.stored),
             ]
@@ -238,56 +244,16 @@ class LocalForge:
         """Tell where a pull request stands, by the branches: people merge by hand, too."""
         if not record.is_open:
             return shown(record, PullRequestState(record.state), record.head, self._url(record))
-        base = self._base()
         tip = self._git.ref(f"refs/heads/{record.branch}")
         head = tip or record.head
-        merged = self._merged_by_hand(head, base)
+        merged = self._trunk.merged_by_hand(head)
         if not merged and not tip:
-            merged = self._squashed_by_hand(head, base)
+            merged = self._trunk.squashed_by_hand(head)
         if merged:
             record = replace(record, merge_commit=merged)
             return shown(record, PullRequestState.MERGED, head, self._url(record))
         state = PullRequestState.OPEN if tip else PullRequestState.CLOSED
         return shown(record, state, head, self._url(record))
-
-    def _merged_by_hand(self, head: str, base: str) -> str:
-        git = self._git
-        if not git.is_ancestor(head, base):
-            return ""
-        span = f"{head}..{base}"
-        after = set(git.text("rev-list", "--ancestry-path", span).splitlines())
-        line = git.text("rev-list", "--first-parent", span).splitlines()
-        first = next((sha for sha in reversed(line) if sha in after), "")
-        if not first or git.commits([first])[first].parents[0] == head:
-            return head
-        return first
-
-    def _squashed_by_hand(self, head: str, base: str) -> str:
-        git = self._git
-        start = git.merge_base(head, base)
-        wanted = {path: after for path, (_, after) in git.changed(start, head).items()}
-        span = f"{start}..{base}"
-        touching = git.text("rev-list", "--first-parent", span, "--", *wanted).splitlines()
-        for sha in reversed(touching):
-            tree = git.tree(sha)
-            if all(tree.get(path) == blob for path, blob in wanted.items()):
-                return sha
-        return ""
-
-    def _clash(self, base: str, head: str) -> list[str]:
-        """Give the paths that base and head both changed since they parted, differently."""
-        start = self._git.merge_base(base, head)
-        if not start:
-            return ["everything: the two share no history"]
-        theirs = self._git.changed(start, base)
-        ours = self._git.changed(start, head)
-        return [p for p, (_, new) in ours.items() if p in theirs and theirs[p][1] != new]
-
-    def _is_foreign(self, tip: str | None, record: Record | None, base: str) -> bool:
-        """Tell whether the branch holds commits that are not ours to replace."""
-        if tip is None or (record and record.head == tip):
-            return False
-        return not self._git.is_ancestor(tip, base)
 
     def _open(self, branch: str) -> tuple[Record, PullRequest] | None:
         records = read_records(self._git)
@@ -304,46 +270,17 @@ class LocalForge:
         if number not in records:
             last = max(records, default=0)
             raise NotFound(
-                f"there is no pull request #{number} in {self.path}",
+                f"there is no pull request #{number} in {self._git.place}",
                 hint=f"the newest is #{last}" if last else "there are none yet: mlops deploy",
             )
         return records[number]
 
-    def _base(self) -> str:
-        tip = self._git.ref(self._base_ref)
-        if tip is None:
-            raise UserError(
-                f"{self.path} has no branch {self.base!r}",
-                hint="name the branch the cluster follows: [gitops] branch in mlops.toml",
-            )
-        return tip
-
     def _check_bare(self) -> None:
         if self._git.text("config", "--get", "core.bare", ok=(0, 1)) != "true":
             raise UserError(
-                f"{self.path} is a clone with files checked out, not a bare repository",
+                f"{self._git.place} is a clone with files checked out, not a bare repository",
                 hint="name the bare repository it was cloned from",
             )
 
     def _url(self, record: Record) -> str:
-        command = f"git -C {self._git.directory}"
-        if record.merge_commit:
-            return f"{command} show -m --first-parent {record.merge_commit[:12]}"
-        return f"{command} log -p {self.base}..{record.branch}"
-
-    def _insist(self, what: str, attempt: Callable[[], PullRequest]) -> PullRequest:
-        pause = 0.005
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return attempt()
-            except RefMoved:
-                # Unequal pauses part processes that would meet again and again.
-                time.sleep(random.uniform(0, pause))  # noqa: S311  # no secret depends on it
-                pause = min(2 * pause, _LONGEST_PAUSE)
-        try:
-            return attempt()
-        except RefMoved as error:
-            raise Conflict(
-                f"could not {what}: others were faster {_ATTEMPTS} times; {error.message}",
-                hint="repeat it; if nobody is at work, a stale .lock file is in the way",
-            ) from error
+        return self._git.look(self.base, record.branch, record.merge_commit)

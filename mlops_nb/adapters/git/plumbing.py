@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_nb.errors import BackendError, BackendUnavailable, UserError
+from mlops_nb.errors import BackendError, BackendUnavailable, NotAllowed, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +23,7 @@ _MOVED = re.compile(
     r"is at \w+ but expected|reference already exists|unable to resolve reference|"
     r"reference is missing|Unable to create '[^']*\.lock'|but expected \w+"
 )
+Move = tuple[str, "str | None", "str | None"]
 _PERSON = re.compile(r"\s*([^<>\n]*?)\s*(?:<([^<>\s]*)>)?\s*")
 
 
@@ -70,6 +71,7 @@ class Plumbing:
             raise UserError(
                 f"{path} is not a Git repository", hint="run `mlops init` to have one made"
             )
+        self.place = str(path)
         self._git = _git_python().Git(str(self.directory))
         self._environment = _isolated(self.directory)
 
@@ -79,6 +81,7 @@ class Plumbing:
         stdin: bytes | None = None,
         env: Mapping[str, str] | None = None,
         ok: Sequence[int] = (0,),
+        settings: Sequence[str] = (),
     ) -> bytes:
         """Run a git command and give what it printed.
 
@@ -87,32 +90,40 @@ class Plumbing:
             stdin: what it reads.
             env: more environment variables.
             ok: exit codes that are no error.
+            settings: `KEY=VALUE` of git's configuration for this command.
 
         Raises:
             RefMoved: if another process held or moved a ref it was to write.
             BackendError: if it failed; the message names the command and what it said.
         """
-        command = ["git", *_SETTINGS, *words]
+        told = [word for setting in settings for word in ("-c", setting)]
+        command = ["git", *_SETTINGS, *told, *words]
+        status, out, err = self._execute(command, stdin, {**self._environment, **(env or {})})
+        if status not in ok:
+            said = " ".join(err.split()) or f"exit code {status}"
+            kind = RefMoved if _MOVED.search(said) else BackendError
+            raise kind(
+                f"git {words[0]} in {self.directory} failed: {said}",
+                hint="look at the repository with `git fsck`; repeating the command is safe",
+            )
+        return out
+
+    def _execute(
+        self, command: Sequence[str], stdin: bytes | None, env: Mapping[str, str]
+    ) -> tuple[int, bytes, str]:
         with tempfile.TemporaryFile() as stream:
             stream.write(stdin or b"")
             stream.seek(0)
             status, out, err = self._git.execute(
                 command,
                 istream=stream,
-                env={**self._environment, **(env or {})},
+                env=dict(env),
                 with_extended_output=True,
                 with_exceptions=False,
                 stdout_as_string=False,
                 strip_newline_in_stdout=False,
             )
-        if status not in ok:
-            said = " ".join(str(err).split()) or f"exit code {status}"
-            kind = RefMoved if _MOVED.search(said) else BackendError
-            raise kind(
-                f"git {words[0]} in {self.directory} failed: {said}",
-                hint="look at the repository with `git fsck`; repeating the command is safe",
-            )
-        return out if isinstance(out, bytes) else str(out).encode()
+        return status, out if isinstance(out, bytes) else str(out).encode(), str(err)
 
     def text(self, *words: str, stdin: bytes | None = None, ok: Sequence[int] = (0,)) -> str:
         """Run a git command and give what it printed, as text without the last newline."""
@@ -209,10 +220,29 @@ class Plumbing:
             if start:
                 self.run("read-tree", start, env=index)
             self.run("update-index", "-z", "--index-info", stdin=stdin, env=index)
-            return self.run("write-tree", env=index).decode().strip()
+            # Of what stays as it is, a mirror need not have the contents.
+            return self.run("write-tree", "--missing-ok", env=index).decode().strip()
 
-    def write_commit(self, tree: str, parents: Sequence[str], message: str, person: str) -> str:
-        """Store a commit by `person`, `Name <mail>`, made now."""
+    def write_commit(
+        self,
+        tree: str,
+        parents: Sequence[str],
+        message: str,
+        person: str,
+        signing: Sequence[str] = (),
+    ) -> str:
+        """Store a commit made now.
+
+        Args:
+            tree: its tree.
+            parents: the commits before it.
+            message: its whole message.
+            person: who makes it, `Name <mail>`.
+            signing: git's settings for signed commits; empty leaves it unsigned.
+
+        Raises:
+            BackendError: if it cannot be signed.
+        """
         match = _PERSON.fullmatch(person)
         name = (match[1] if match else "") or "mlops_nb"
         mail = (match[2] if match else "") or "mlops_nb@localhost"
@@ -224,15 +254,33 @@ class Plumbing:
         now = f"{int(datetime.now(UTC).timestamp())} +0000"
         who |= {"GIT_AUTHOR_DATE": now, "GIT_COMMITTER_DATE": now}
         words = [word for parent in dict.fromkeys(parents) for word in ("-p", parent)]
-        out = self.run("commit-tree", tree, *words, stdin=message.encode(), env=who)
+        sign = ("-S",) if signing else ()
+        try:
+            out = self.run(
+                *("commit-tree", tree, *words, *sign),
+                stdin=message.encode(),
+                env=who,
+                settings=signing,
+            )
+        except BackendError as error:
+            if not signing:
+                raise
+            raise BackendError(
+                f"the commit could not be signed: {error.message}",
+                hint="unlock the key, or leave commits unsigned: git config commit.gpgsign "
+                "false",
+            ) from error
         return out.decode().strip()
 
-    def move(self, updates: Sequence[tuple[str, str | None, str | None]]) -> None:
+    def move(self, updates: Sequence[Move]) -> str:
         """Move refs together, or none of them.
 
         Args:
             updates: name, new commit (None deletes) and the commit it must be at (None: it
                 must not exist).
+
+        Returns:
+            where a server says that people look at what was moved; empty if none does.
 
         Raises:
             RefMoved: if one is not where it must be.
@@ -244,6 +292,26 @@ class Plumbing:
             else:
                 lines.append(f"update {name} {new} {old or _ABSENT}\n")
         self.run("update-ref", "--stdin", stdin="".join(lines).encode())
+        return ""
+
+    def try_push(self) -> None:
+        """Ask whether refs may be moved.
+
+        Raises:
+            NotAllowed: if not.
+        """
+        if not os.access(self.directory, os.W_OK):
+            raise NotAllowed(
+                f"{self.place} may be read, but not written",
+                hint="ask its owner for the right to write there",
+            )
+
+    def look(self, base: str, branch: str, merged: str) -> str:
+        """Give the line with which a person looks at a branch, or at what merged it."""
+        command = f"git -C {self.directory}"
+        if merged:
+            return f"{command} show -m --first-parent {merged[:12]}"
+        return f"{command} log -p {base}..{branch}"
 
 
 def read_raw(tokens: Sequence[str]) -> dict[str, tuple[str | None, str | None]]:

@@ -30,6 +30,7 @@ class Record:
         created: when, ISO 8601.
         state: where it stood when it was stored.
         merge_commit: commit that merged it; empty before.
+        mixed: whether other people's commits are below ours.
         body: its text; stored as a file of its own.
         stored: commit that holds this record; empty before it is stored.
     """
@@ -43,6 +44,7 @@ class Record:
     created: str
     state: str = PullRequestState.OPEN
     merge_commit: str = ""
+    mixed: bool = False
     body: str = ""
     stored: str = ""
 

@@ -158,9 +158,9 @@ def _check_reachable(job: Job, settings: Settings) -> None:
                 f"pods cannot reach the data {source.name} at {source.uri}",
                 hint="put it into object storage: --data NAME=s3://bucket/key",
             )
-    if job.deploy and "://" not in settings.repository:
+    if job.deploy and not settings.gitops.is_remote:
         raise UserError(
-            f"pods cannot reach the GitOps repository {settings.repository}",
+            f"pods cannot reach the GitOps repository {settings.gitops.repository}",
             hint="leave --deploy out, and propose it from here: "
             f"mlops deploy {job.register} --to {job.deploy}",
         )
@@ -174,8 +174,8 @@ def _from_anywhere(source: DataSource, folder: Path) -> DataSource:
 
 
 def _settings_of_pods(settings: Settings, folder: Path) -> Settings:
-    repository = settings.repository
-    if repository and "://" not in repository:
-        repository = str((folder / repository).resolve())
+    gitops = settings.gitops
+    if gitops.repository and not gitops.is_remote:
+        gitops = replace(gitops, repository=str((folder / gitops.repository).resolve()))
     # Profiles and the way to Kubeflow are none of a pod's business.
-    return replace(settings, repository=repository, profiles={}, kubeflow=Kubeflow())
+    return replace(settings, gitops=gitops, profiles={}, kubeflow=Kubeflow())
