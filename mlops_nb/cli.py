@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from mlops_nb.core.events import Progress, RunMoved
 from mlops_nb.core.outcome import ensure_success
-from mlops_nb.core.results import Diagnosis, SweepResult
+from mlops_nb.core.results import Diagnosis, StatusList, SweepResult
 from mlops_nb.core.run import Run
-from mlops_nb.core.verbs import Retry, Sweep, Train
+from mlops_nb.core.verbs import Retry, Status, Sweep, Train
 from mlops_nb.errors import GateFailed, MlopsError, UserError
 from mlops_nb.grammar import Help, parse, parser
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.verbs import Verb
 
 _INTERRUPTED = 130
+_DID_NOT_COME = 3  # what a failed run gives, too
 _SECONDS_UNTOLD = 30.0
 
 
@@ -77,7 +78,7 @@ def _do(verb: Verb, *, wants_json: bool) -> int:
     from mlops_nb.project import Project
 
     if isinstance(verb, Train | Sweep | Retry) and verb.wait is None:
-        verb = replace(verb, wait=True)
+        verb = replace(verb, wait=not getattr(verb, "env", ""))
     notebook = getattr(verb, "notebook", None)
     if notebook == "" and verb.verb != "runs":
         raise UserError(f"mlops {verb.verb} needs a notebook", hint="name it: churn.ipynb")
@@ -92,6 +93,8 @@ def _do(verb: Verb, *, wants_json: bool) -> int:
 def _exit_code(result: object, verb: Verb) -> int:
     if isinstance(result, Diagnosis):
         return 0 if result.healthy else 4
+    if isinstance(verb, Status) and verb.watch and isinstance(result, StatusList):
+        return _DID_NOT_COME if result.is_bad or result.timed_out else 0
     waited = isinstance(verb, Train | Sweep | Retry) and verb.wait
     run = result.run if isinstance(result, SweepResult) else result
     if waited and isinstance(run, Run) and run.state.is_final:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
+from mlops_nb import steering
 from mlops_nb.core import verbs
 from mlops_nb.core.events import Note
 from mlops_nb.core.model import ModelRef
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.model import ModelVersion
     from mlops_nb.core.request import Request
     from mlops_nb.core.results import Ejected, ModelList, SweepResult
+    from mlops_nb.core.rollout import Status
     from mlops_nb.flows.schedule import Planning
     from mlops_nb.ports import Listener
     from mlops_nb.preparation import Desk
@@ -58,7 +60,7 @@ def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901
         case verbs.Schedule():
             from mlops_nb.flows.schedule import schedule
 
-            _check_forge(project, verb)
+            _check_deployable(project, verb)
             return schedule(verb, planning=_planning(project), tell=tell)
         case verbs.UpdateSchedule():
             from mlops_nb.flows.schedule import update_schedule
@@ -113,10 +115,12 @@ def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901
             return _deploy(project, verb, tell)
         case verbs.Merge():
             return _merge(project, verb)
+        case verbs.Status() | verbs.Promote() | verbs.Abort() | verbs.Follow():
+            return steering.do(project, verb, tell)
         case verbs.History():
             return _history(project, verb)
         case verbs.Rollback():
-            return _rollback(project, verb)
+            return steering.rollback(project, verb)
         case verbs.Eject():
             return _eject(project, verb, tell)
         case _:
@@ -150,6 +154,9 @@ def _doctor(project: Project, verb: verbs.Doctor) -> Any:
         parts["inside a pod"] = lambda: (
             adapter("executor", "kubeflow").open(project).check_inside(seconds)
         )
+    for name in project.settings.environments:
+        if cluster := project.cluster(name):
+            parts[f"cluster {name}"] = cluster.check
     return doctor(
         {
             "settings": lambda: (
@@ -174,7 +181,7 @@ def _check_forge(project: Project) -> str:
 def _train(project: Project, verb: verbs.Train, tell: Listener) -> Run | Rendered:
     from mlops_nb.flows.train import train
 
-    _check_forge(project, verb)
+    _check_deployable(project, verb)
     run: Run | Rendered = _start(project, verb, train, tell, key=verb.key)
     return run
 
@@ -210,7 +217,7 @@ def _start(
         return _cancel_unseen(project, run_id, interrupt)
 
 
-def _check_forge(project: Project, verb: Request) -> None:
+def _check_deployable(project: Project, verb: Request) -> None:
     """Say what is missing for the last step before the first."""
     if verb.deploy and verb.register:
         project.forge  # noqa: B018
@@ -239,7 +246,9 @@ def _cancel_unseen(project: Project, run_id: str, interrupt: KeyboardInterrupt) 
     return project.executor.cancel(run_id)
 
 
-def _retry(project: Project, verb: verbs.Retry, tell: Listener) -> Run | SweepResult:
+def _retry(project: Project, verb: verbs.Retry, tell: Listener) -> Run | SweepResult | Status:
+    if verb.env:
+        return steering.retry(project, verb.run, verb.env)
     from mlops_nb.flows.retry import retry
 
     run = retry(_find(project, verb.run), executor=project.executor, tell=tell)
@@ -316,6 +325,7 @@ def _deploy(project: Project, verb: verbs.Deploy, tell: Listener) -> Deployment:
         tool=project.tool,
         now=datetime.now(UTC),
         tell=tell,
+        cluster=project.cluster(verb.to),
     )
 
 
@@ -334,18 +344,6 @@ def _history(project: Project, verb: verbs.History) -> DeploymentHistory:
     from mlops_nb.flows.history import history
 
     return DeploymentHistory(deployments=tuple(history(verb, forge=project.forge)))
-
-
-def _rollback(project: Project, verb: verbs.Rollback) -> Deployment:
-    from mlops_nb.flows.rollback import rollback
-
-    return rollback(
-        verb,
-        forge=project.forge,
-        environment=project.settings.environment(verb.env),
-        requested_by=project.person,
-        tool=project.tool,
-    )
 
 
 def _desk(project: Project) -> Desk:

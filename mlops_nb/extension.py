@@ -12,10 +12,11 @@ _DRAWN = {
     "model": ("ModelVersion",),
     "notebook": ("Notebook",),
     "delivery": ("Deployment", "Merged"),
+    "rollout": ("Status",),
     "recurring": ("Scheduled", "ScheduleList"),
     "results": (
-        "Comparison", "DeploymentHistory", "Diagnosis", "Ejected", "Initialized", "ModelList",
-        "Rendered", "RunList",
+        "Comparison", "DeploymentHistory", "Diagnosis", "Ejected", "Followed", "Initialized",
+        "ModelList", "Rendered", "RunList", "StatusList",
     ),
 }  # fmt: skip
 _FOLLOWED = {"run": "Run", "results": "SweepResult"}

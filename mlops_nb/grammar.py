@@ -183,10 +183,14 @@ def _looking(add: Adder) -> None:
     run_word(verb)
     verb = add.verb(
         "retry",
-        "do again what failed: the notebook, the step after it, or a sweep's rest",
+        "do again what failed: a notebook, the step after it, a sweep's rest, or a canary",
         "retry churn-3fa9c1",
+        "retry churn --env prod",
     )
     run_word(verb)
+    environment_word(
+        verb, "--env", default="", help="of a model's aborted or undecided canary; else a run's"
+    )
     wait_words(verb)
     verb = add.verb(
         "compare",
@@ -223,6 +227,7 @@ def _delivering(add: Adder) -> None:
     verb.add_argument("--dry-run", action="store_true", help="show the change, write nothing")
     verb = add.verb("merge", "merge a pull request of the GitOps repository", "merge 3")
     verb.add_argument("number", type=int, metavar="NUMBER")
+    _steering(add)
     verb = add.verb(
         "history",
         "tell who deployed which model when, and with what data",
@@ -244,6 +249,61 @@ def _delivering(add: Adder) -> None:
         "--to", type=int, default=0, metavar="VERSION", help="else the one before"
     )
     verb.add_argument("--reason", default="", metavar="TEXT", help="for the record")
+
+
+def _steering(add: Adder) -> None:
+    verb = add.verb(
+        "status",
+        "tell where deployments stand: proposed, merged, synced, canary, healthy",
+        "status",
+        "status churn --env prod --watch",
+    )
+    verb.add_argument("model", nargs="?", default="", metavar="MODEL")
+    environment_word(verb, "--env", default="", help="only this environment")
+    verb.add_argument(
+        "--watch", action="store_true", help="stay until it is healthy or was aborted"
+    )
+    _interval_word(verb, 2.0)
+    verb.add_argument(
+        "--timeout", type=checked(parse_duration), metavar="TIME", help="watch no longer"
+    )
+    verb = add.verb(
+        "promote",
+        "let a canary go on to its next step",
+        "promote churn --env prod",
+        "promote churn --env prod --full",
+    )
+    verb.add_argument("model", metavar="MODEL")
+    environment_word(verb, "--env", required=True, help="environment")
+    verb.add_argument("--full", action="store_true", help="give it all of the traffic at once")
+    verb = add.verb(
+        "abort",
+        "end a canary: the stable version gets all traffic back",
+        "abort churn --env prod --reason 'wrong prices'",
+    )
+    verb.add_argument("model", metavar="MODEL")
+    environment_word(verb, "--env", required=True, help="environment")
+    verb.add_argument("--reason", default="", metavar="TEXT", help="for the record")
+    verb = add.verb(
+        "follow",
+        "open the revert of what the cluster aborted, point aliases at what it runs",
+        "follow --once",
+        "follow churn --env prod --interval 1m",
+    )
+    verb.add_argument("model", nargs="?", default="", metavar="MODEL")
+    environment_word(verb, "--env", default="", help="only this environment")
+    verb.add_argument("--once", action="store_true", help="look once, for cron or CI")
+    _interval_word(verb, 30.0)
+
+
+def _interval_word(verb: argparse.ArgumentParser, seconds: float) -> None:
+    verb.add_argument(
+        "--interval",
+        type=checked(parse_duration),
+        default=seconds,
+        metavar="TIME",
+        help=f"between two looks ({seconds:g}s)",
+    )
 
 
 def _leaving(add: Adder) -> None:

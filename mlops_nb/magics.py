@@ -45,9 +45,12 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
     is_inside_run = INSIDE_RUN in os.environ
     if isinstance(verb, Train | Sweep | Schedule | Eject | Inspect) and not verb.notebook:
         verb = replace(verb, notebook=this_notebook() if is_inside_run else _as_saved())
+    project = Project.open_for(verb)
+    if isinstance(verb, Retry) and verb.env:
+        # About a canary, it has no run to show.
+        return _give(project.run(verb, _say), wants_json=wants_json)
     if isinstance(verb, Train | Sweep | Retry) and verb.wait is None:
         verb = replace(verb, wait=not is_live())
-    project = Project.open_for(verb)
     is_dry = isinstance(verb, Train) and verb.dry_run
     if isinstance(verb, Train | Sweep | Retry | Show) and not (wants_json or is_dry):
         if is_kernel() and not is_inside_run:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.lineage import CodeState
     from mlops_nb.core.model import ModelRef, ModelVersion
     from mlops_nb.core.recurring import Schedule, Scheduled
+    from mlops_nb.core.rollout import Application, Operation, Rollout
     from mlops_nb.core.run import Run, RunState
     from mlops_nb.core.settings import Settings
     from mlops_nb.core.verbs import Job
@@ -306,6 +307,13 @@ class Registry(Protocol):
     def point(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version."""
 
+    def mark(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Record tags with a version.
+
+        Raises:
+            NotFound: if there is no such version.
+        """
+
     def check(self) -> str:
         """Write to the store and its artifacts, take it back, and say what was found.
 
@@ -362,4 +370,40 @@ class Forge(Protocol):
         """
 
 
-__all__ = ["Executor", "Forge", "Listener", "Registry", "Scheduler"]
+class Cluster(Protocol):
+    """What runs the models of an environment: asked and steered; nothing is ever made in it."""
+
+    def application(self, model: str) -> Application | None:
+        """Give what Argo CD says of a model; None if it knows none of the name.
+
+        Raises:
+            BackendUnavailable: if there is no answer in time.
+            NotAllowed: if the login or the person's rights do not suffice.
+        """
+
+    def rollout(self, model: str) -> Rollout | None:
+        """Give the live rollout of a model; None if there is none.
+
+        Raises:
+            BackendUnavailable: if there is no answer in time.
+            NotAllowed: if the login or the person's rights do not suffice.
+        """
+
+    def act(self, model: str, operation: Operation) -> None:
+        """Tell a model's rollout what to do; it does so in its own time.
+
+        Raises:
+            NotFound: if there is no rollout.
+            NotAllowed: if the person may not do that.
+            BackendError: if it is refused otherwise.
+        """
+
+    def check(self) -> str:
+        """Say who is let in, and by what.
+
+        Raises:
+            BackendError: if it does not answer or refuses.
+        """
+
+
+__all__ = ["Cluster", "Executor", "Forge", "Listener", "Registry", "Scheduler"]

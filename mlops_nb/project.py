@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.gate import Verdict
     from mlops_nb.core.lineage import CodeState
     from mlops_nb.core.model import ModelVersion
-    from mlops_nb.ports import Executor, Forge, Listener, Registry
+    from mlops_nb.ports import Cluster, Executor, Forge, Listener, Registry
 
 # Set by the runner in a kernel's environment: a notebook that starts runs must not recurse.
 INSIDE_RUN = "MLOPS_NB_RUN"
@@ -44,6 +44,7 @@ class Project:
         self.folder = folder
         self.settings = settings
         self.environment = environment
+        self._clusters: dict[str, Cluster | None] = {}
 
     @classmethod
     def open(cls, start: Path | None = None) -> Project:
@@ -99,7 +100,9 @@ class Project:
         Raises:
             MlopsError: of the class that tells what is wrong.
         """
-        starts_run = isinstance(verb, verbs.Train | verbs.Sweep | verbs.Retry | verbs.Schedule)
+        starts_run = isinstance(verb, verbs.Train | verbs.Sweep | verbs.Schedule) or (
+            isinstance(verb, verbs.Retry) and not verb.env
+        )
         if starts_run and (outer := self.outer_run()):
             tell(Note(text=f"inside run {outer.id}: `{verb.verb}` does nothing here"))
             return outer
@@ -237,6 +240,21 @@ class Project:
             secret=self.secret,
         )
         return made
+
+    def cluster(self, name: str) -> Cluster | None:
+        """Give what runs an environment; None where mlops.toml names none."""
+        if name not in self._clusters:
+            environment = self.settings.environments.get(name)
+            self._clusters[name] = None
+            if environment is not None and environment.has_cluster:
+                kind = "argocd" if environment.argocd else "kubernetes"
+                self._clusters[name] = adapter("cluster", kind).open(
+                    environment,
+                    look_up=self.secret,
+                    variables=self.environment,
+                    folder=self.folder,
+                )
+        return self._clusters[name]
 
     @cached_property
     def person(self) -> str:

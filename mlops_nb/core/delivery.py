@@ -62,6 +62,14 @@ class Environment:
         secret_store: ClusterSecretStore that both come from; empty if they are there.
         kserve_version: release of KServe in the cluster.
         repository: GitOps repository as the cluster reaches it.
+        argocd: address of the Argo CD that follows it; empty where it is not to be asked.
+        argocd_token: `secret:NAME` of its bearer token; empty takes ARGOCD_AUTH_TOKEN.
+        argocd_token_file: file with the token, read again when it changes.
+        argocd_project: project of its applications; empty takes `models-NAME`.
+        argocd_ca: file with the certificates of a private authority.
+        application: name of an application there; `{model}` stands for the model's name.
+        kubeconfig: kubeconfig of the cluster, which is asked where no Argo CD is named.
+        context: context of the kubeconfig; empty takes its current one.
     """
 
     name: str
@@ -94,6 +102,14 @@ class Environment:
     secret_store: str = ""
     kserve_version: str = "0.20"
     repository: str = "https://git.example.com/mlops/deploy.git"
+    argocd: str = ""
+    argocd_token: str = ""
+    argocd_token_file: str = ""
+    argocd_project: str = ""
+    argocd_ca: str = ""
+    application: str = ""
+    kubeconfig: str = ""
+    context: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what could not become a manifest.
@@ -143,6 +159,16 @@ class Environment:
                 "not a release",
                 hint='write it like kserve_version = "0.21"',
             )
+        if self.argocd and not re.match(r"https?://[^/@\s]+(/[^@]*)?$", self.argocd):
+            raise UserError(
+                f"environment {self.name}: argocd is no plain address",
+                hint="give e.g. https://argocd.example.com; the token is passed as a secret",
+            )
+        if self.argocd_token and not re.fullmatch(r"secret:\S+", self.argocd_token):
+            raise UserError(
+                f"environment {self.name}: argocd_token is no reference to a secret",
+                hint='keep the token out of this file: argocd_token = "secret:NAME"',
+            )
 
     @property
     def is_routed(self) -> bool:
@@ -167,6 +193,15 @@ class Environment:
     def image_of(self, server: str) -> str:
         """Name the image of a server; empty where none is named."""
         return self.images.get(server, self.image)
+
+    @property
+    def has_cluster(self) -> bool:
+        """Whether there is a cluster to ask what runs."""
+        return bool(self.argocd or self.kubeconfig or self.context)
+
+    def application_of(self, model: str) -> str:
+        """Name the Argo CD application of a model: as the ApplicationSet does, if not told."""
+        return (self.application or f"{{model}}-{self.name}").replace("{model}", model)
 
     def check_image(self) -> None:
         """Refuse to deploy where nobody said with which server, or by a name that can move.
@@ -263,6 +298,8 @@ class Merged:
         environment: the environment it was about.
         version: version the environment has now; 0 if none.
         alias: registry alias that points at that version now; empty if none was moved.
+        later_alias: registry alias that `follow` moves once the cluster runs the version.
+        has_cluster: whether there is a cluster to ask how it goes on.
     """
 
     pull_request: PullRequest
@@ -270,6 +307,8 @@ class Merged:
     environment: str = ""
     version: int = 0
     alias: str = ""
+    later_alias: str = ""
+    has_cluster: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

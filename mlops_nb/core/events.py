@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal, assert_never
 
 from mlops_nb.core.gate import Verdict
+from mlops_nb.core.rollout import Status
 from mlops_nb.core.run import Failure, Run, RunState
 
 
@@ -118,6 +119,15 @@ class Proposed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutMoved:
+    """A deployment that is watched came to another stage, step or share of the traffic."""
+
+    status: Status
+    time: datetime
+    kind: Literal["rollout_moved"] = "rollout_moved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
     """Something a person should know that changes nothing."""
 
@@ -125,7 +135,10 @@ class Note:
     kind: Literal["note"] = "note"
 
 
-Event = RunMoved | Progress | Doing | MetricLogged | Judged | Registered | Proposed | Note
+Event = (
+    RunMoved | Progress | Doing | MetricLogged | Judged | Registered | Proposed | RolloutMoved
+    | Note
+)  # fmt: skip
 
 
 def known_key(key: str, run_id: str) -> Note:
@@ -169,7 +182,7 @@ def advance(run: Run, event: Event) -> Run:
             return replace(run, model=event.model)
         case Proposed():
             return replace(run, pull_request=event.pull_request)
-        case Note():
+        case RolloutMoved() | Note():
             return run
         case _:
             assert_never(event)

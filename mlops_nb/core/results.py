@@ -10,6 +10,7 @@ from mlops_nb.core.delivery import Deployed, Deployment, Merged
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.recurring import Scheduled, ScheduleList
+from mlops_nb.core.rollout import Status
 from mlops_nb.core.run import Run
 
 
@@ -105,6 +106,39 @@ class DeploymentHistory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatusList:
+    """Where deployments stand.
+
+    Args:
+        statuses: one for each model and environment.
+        timed_out: whether they were watched, and not all had settled in time.
+    """
+
+    statuses: tuple[Status, ...]
+    timed_out: bool = False
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether a version that Git says did not come through."""
+        return any(status.stage.is_bad for status in self.statuses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """What was seen of deployments, and done about it.
+
+    Args:
+        statuses: one for each model and environment.
+        done: what was done, in words; empty where nothing was to do.
+        pull_requests: numbers of the pull requests that revert aborted versions.
+    """
+
+    statuses: tuple[Status, ...]
+    done: tuple[str, ...] = ()
+    pull_requests: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
     """What a request would submit, had it not been a dry run.
 
@@ -157,12 +191,16 @@ DOCUMENTS: Mapping[str, Any] = {
     "show": SweepResult | Scheduled | Run,
     "logs": Log,
     "cancel": Run,
-    "retry": SweepResult | Run,
+    "retry": SweepResult | Run | Status,
     "compare": Comparison,
     "register": ModelVersion,
     "models": ModelList,
     "deploy": Deployment,
     "merge": Merged,
+    "status": StatusList,
+    "promote": Status,
+    "abort": Status,
+    "follow": Followed,
     "history": DeploymentHistory,
     "rollback": Deployment,
     "eject": Ejected,

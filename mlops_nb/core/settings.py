@@ -397,7 +397,8 @@ namespace = "models"
 replicas = 3
 canary = [5, 25, 50, 100]       # percent of the traffic a new version is given
 canary_minutes = 10             # how long each step is analysed
-alias = "champion"              # moves when a pull request is merged; without it none does
+alias = "champion"              # moves when a pull request is merged; without it none does.
+                                # Where a cluster is named, when it gives a version all traffic
 host = "{{model}}.models.example.com"
 gateway = "gateway-system/models"
 metrics_url = "http://vmsingle.monitoring:8428"
@@ -416,6 +417,13 @@ allow_pickle = false            # models that run pickled code when they are loa
 # model_secret = "store"        # and to download the model
 # secret_store = "vault"        # the ClusterSecretStore that both come from
 # gates = ["accuracy >= 0.95"]  # stricter here than for registration
+# What runs there is asked of Argo CD, or by a kubeconfig where Argo CD cannot be reached.
+# argocd = "https://argocd.example.com"
+# argocd_token = "secret:ARGOCD_TOKEN"   # a reference; else ARGOCD_AUTH_TOKEN
+# argocd_project = "models-prod"
+# argocd_ca = "company-ca.pem"
+# kubeconfig = "~/.kube/config"
+# context = "prod"
 
 [environments.prod.limits]      # what ends a canary
 p95_ratio = 1.2                 # its latency against the stable version's

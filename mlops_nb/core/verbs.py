@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [
-    "BY_NAME", "Cancel", "Compare", "DeleteSchedule", "Deploy", "Doctor", "Eject", "History",
-    "Init", "Inspect", "Job", "Logs", "Merge", "Models", "PauseSchedule", "Register",
-    "ResumeSchedule", "Retry", "Rollback", "Runs", "Schedule", "Schedules", "Show", "Sweep",
-    "Train", "UpdateSchedule", "Verb",
+    "BY_NAME", "Abort", "Cancel", "Compare", "DeleteSchedule", "Deploy", "Doctor", "Eject",
+    "Follow", "History", "Init", "Inspect", "Job", "Logs", "Merge", "Models", "PauseSchedule",
+    "Promote", "Register", "ResumeSchedule", "Retry", "Rollback", "Runs", "Schedule",
+    "Schedules", "Show", "Status", "Sweep", "Train", "UpdateSchedule", "Verb",
 ]  # fmt: skip
 
 
@@ -150,10 +150,17 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Do again what failed: the notebook, or only the step after it; of a sweep, its rest."""
+    """Do again what failed: the notebook, or only the step after it; of a sweep, its rest.
+
+    Args:
+        run: the run; with `env`, the model whose canary is to be tried again.
+        wait: True waits for the end, False returns at once, None lets the face decide.
+        env: environment of the canary; empty where it is about a run.
+    """
 
     run: str
     wait: bool | None = None
+    env: str = ""
     verb: Literal["retry"] = "retry"
 
 
@@ -251,6 +258,78 @@ class Rollback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Tell where deployments stand: proposed, merged, synced, canary, healthy.
+
+    Args:
+        model: registered model; empty for every one.
+        env: environment; empty for every one.
+        watch: stay until each is healthy, was aborted, or does not come up.
+        interval: seconds between two looks.
+        timeout: seconds after which watching ends; None never does.
+    """
+
+    model: str = ""
+    env: str = ""
+    watch: bool = False
+    interval: float = 2.0
+    timeout: float | None = None
+    verb: Literal["status"] = "status"
+
+    def __post_init__(self) -> None:
+        """Refuse times in which nothing can be seen."""
+        above_zero(interval=self.interval, timeout=self.timeout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promote:
+    """Let a canary go on to its next step; `full` gives it all traffic at once."""
+
+    model: str
+    env: str
+    full: bool = False
+    verb: Literal["promote"] = "promote"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abort:
+    """End a canary: the stable version gets all traffic back.
+
+    Args:
+        model: registered model.
+        env: environment.
+        reason: why, for the record.
+    """
+
+    model: str
+    env: str
+    reason: str = ""
+    verb: Literal["abort"] = "abort"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    """Answer what the cluster did: revert what it aborted, point aliases at what it runs.
+
+    Args:
+        model: registered model; empty for every one.
+        env: environment; empty for every one.
+        once: look once, for cron or CI, instead of until interrupted.
+        interval: seconds between two looks.
+    """
+
+    model: str = ""
+    env: str = ""
+    once: bool = False
+    interval: float = 30.0
+    verb: Literal["follow"] = "follow"
+
+    def __post_init__(self) -> None:
+        """Refuse times in which nothing can be seen."""
+        above_zero(interval=self.interval)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Eject(Request):
     """Write what a submission consists of, to go on without this tool.
 
@@ -279,7 +358,8 @@ class Eject(Request):
 Verb = (
     Init | Doctor | Inspect | Train | Sweep | Schedule | UpdateSchedule | PauseSchedule
     | ResumeSchedule | DeleteSchedule | Schedules | Runs | Show | Logs | Cancel | Retry
-    | Compare | Register | Models | Deploy | Merge | History | Rollback | Eject
+    | Compare | Register | Models | Deploy | Merge | Status | Promote | Abort | Follow | History
+    | Rollback | Eject
 )  # fmt: skip
 
 BY_NAME: Mapping[str, Callable[..., Verb]] = {

@@ -1,23 +1,23 @@
-"""`mlops dev kubeflow`: a project's runs as they would go on in a cluster, on this machine.
+"""`mlops dev`: a project's runs and deployments as they would go on in a cluster, here.
 
-It starts a stand-in for Kubeflow Pipelines, whose pods are processes here, and, where the
-project keeps its runs in a local store, a tracking server before that store.
+`mlops dev kubeflow` starts a stand-in for Kubeflow Pipelines, whose pods are processes here,
+and, where the project keeps its runs in a local store, a tracking server before that store.
+`mlops dev cluster` is in `played`.
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.settings import FILE_NAME
+from mlops_nb.dev import played
 from mlops_nb.dev.kubeflow import Options, serve
 from mlops_nb.errors import BackendError, MlopsError, UserError
 from mlops_nb.project import Project
@@ -34,7 +34,7 @@ def main(words: list[str]) -> int:
     """Serve until interrupted; give the exit code."""
     given = _parser().parse_args(words)
     try:
-        _serve(given)
+        given.act(given)
     except MlopsError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -49,17 +49,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mlops dev",
         description="Rehearse a cluster on this machine.",
-        epilog="example:\n  mlops dev kubeflow &\n  mlops train churn.ipynb --on kubeflow",
+        epilog="examples:\n  mlops dev kubeflow &\n  mlops train churn.ipynb --on kubeflow\n"
+        "  mlops dev cluster &\n  mlops status churn --env prod --watch",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parsers = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    add = parsers.add_parser(
+    played.add_parser(parsers)
+    kubeflow = parsers.add_parser(
         "kubeflow",
         help="a stand-in for Kubeflow Pipelines that runs pipelines as processes here",
         description="Run a stand-in for Kubeflow Pipelines, whose pods are processes on this "
         f"machine, until interrupted. Writes [kubeflow] into {FILE_NAME} where it has none.",
         epilog="example: mlops dev kubeflow --gpus 1",
-    ).add_argument
+    )
+    kubeflow.set_defaults(act=_serve)
+    add = kubeflow.add_argument
     add("--port", type=int, default=8888, help="of the stand-in, on 127.0.0.1 (8888)")
     add("--tracking-port", type=int, default=5000, help="of the tracking server (5000)")
     add("--gpus", type=int, metavar="N", help="how many there are; else as many as asked for")
@@ -97,16 +101,7 @@ def _serve(given: argparse.Namespace) -> None:
         if written:
             print(f"wrote [kubeflow] into {project.folder / FILE_NAME}")
         print("next: mlops train NOTEBOOK --on kubeflow\nCtrl-C stops both", flush=True)
-        _wait()
-
-
-def _wait() -> None:
-    """Stay until SIGINT or SIGTERM."""
-    over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
-    while not over.wait(1):
-        pass
+        played.wait()
 
 
 def _introduce(project: Project, url: str, tracking: str) -> bool:

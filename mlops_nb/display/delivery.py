@@ -133,7 +133,19 @@ def merged_what(value: Merged) -> list[str]:
         said.append(f"{value.model} in {value.environment} is now version {value.version}")
     if value.alias:
         said.append(f"{value.model}@{value.alias} → {value.model}/{value.version}")
+    if value.later_alias:
+        said.append(
+            f"{value.model}@{value.later_alias} follows once it has all of the traffic: "
+            "mlops follow"
+        )
+    if value.has_cluster:
+        said.append(f"next: {watch_line(value.model, value.environment)}")
     return said
+
+
+def watch_line(model: str, environment: str) -> str:
+    """Give the line that shows how a deployment goes on."""
+    return f"mlops status {model} --env {environment} --watch"
 
 
 @text.register(Deployment)
@@ -149,5 +161,14 @@ def _(value: Deployment) -> str:
     told = "".join(f"\n  note: {note}" for note in pull.notes)
     return (
         f"✔ pull request #{pull.number} {how}: {pull.title}\n  {pull.url}{told}\n\n"
-        f"{readable(value.body)}\n\nnext: mlops merge {pull.number}"
+        f"{readable(value.body)}\n\nnext: {after_merge(value)}"
     )
+
+
+def after_merge(value: Deployment) -> str:
+    """Give the lines that bring a proposal further."""
+    pull = value.pull_request
+    merge = f"mlops merge {pull.number}" if pull else ""
+    if not value.environment.has_cluster:
+        return merge
+    return f"{merge}, then {watch_line(value.version.name, value.environment.name)}"

@@ -25,10 +25,12 @@ from mlops_nb.core.results import (
     Initialized,
     ModelList,
     RunList,
+    StatusList,
     SweepResult,
 )
+from mlops_nb.core.rollout import Stage, Status
 from mlops_nb.core.run import Failure, Run, RunState
-from mlops_nb.display import delivery, plain, runs, schedules
+from mlops_nb.display import delivery, plain, rollouts, runs, schedules
 from mlops_nb.display.evidence import readable
 from mlops_nb.display.plain import text
 from mlops_nb.display.tables import filled
@@ -43,6 +45,13 @@ _COLOURS = {
     RunState.SUCCEEDED: _GREEN,
     RunState.FAILED: _RED,
     RunState.CANCELLED: _AMBER,
+}
+_STAGES = {
+    Stage.HEALTHY: _GREEN,
+    Stage.CANARY: _BLUE,
+    Stage.PAUSED: _AMBER,
+    Stage.ABORTED: _RED,
+    Stage.DEGRADED: _RED,
 }
 # A view is sent again and again: a run that logs thousands of metrics must not fill the page.
 _MOST_NAMES = 24
@@ -310,8 +319,31 @@ def _(value: Deployment) -> str:
         f"{''.join(f'<div>note: {escape(note)}</div>' for note in pull.notes)}"
         f"{_folded('what reviewers read', _pre(readable(value.body)))}"
         f"{_folded('what changes in Git', _pre(value.diff))}"
-        f"<div>→ <code>%mlops merge {pull.number}</code></div>"
+        f"<div>→ <code>{escape(delivery.after_merge(value))}</code></div>"
     )
+
+
+@html.register
+def _(value: Status) -> str:
+    colour = _STAGES.get(value.stage, _GREY)
+    head = f"<b>{_marked(colour, rollouts.headline(value))}</b>"
+    rows = "".join(_row((_cell(name), _cell(said))) for name, said in rollouts.facts(value))
+    measured = rollouts.analysis_rows(value.rollout)
+    lines = "".join(f"<div>→ <code>{escape(line)}</code></div>" for line in value.next)
+    return (
+        f"<div>{head}: {escape(value.drift or value.summary)}</div>"
+        f"<table><tbody>{rows}</tbody></table>"
+        f"{_table(rollouts.ANALYSIS_HEADINGS, measured) if measured else ''}{lines}"
+    )
+
+
+@html.register
+def _(value: StatusList) -> str:
+    if len(value.statuses) == 1:
+        return html(value.statuses[0])
+    if not value.statuses:
+        return _pre(text(value))
+    return _table(rollouts.STATUS_HEADINGS, rollouts.status_rows(value.statuses))
 
 
 @html.register

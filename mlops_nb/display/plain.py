@@ -15,6 +15,7 @@ from mlops_nb.core.events import (
     Progress,
     Proposed,
     Registered,
+    RolloutMoved,
     RunMoved,
 )
 from mlops_nb.core.gate import Outcome, Verdict
@@ -24,11 +25,13 @@ from mlops_nb.core.results import (
     Diagnosis,
     Initialized,
 )
+from mlops_nb.core.rollout import Stage
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.display.tables import table, wrap
 
 if TYPE_CHECKING:
     from mlops_nb.core.events import Event
+    from mlops_nb.core.rollout import Status
 
 MARKS = {
     RunState.QUEUED: "…",
@@ -101,7 +104,7 @@ def line(event: Event) -> str:
                 f"▶ {event.run} {event.done}/{event.cells} "
                 f"{format_duration(event.elapsed)}{memory}{last}"
             )
-        case Doing():
+        case Doing() | Note():
             return f"  {event.text}"
         case MetricLogged():
             return f"  {event.name} = {number(event.value)}"
@@ -114,8 +117,26 @@ def line(event: Event) -> str:
         case Proposed():
             where = f" → {event.environment}" if event.environment else ""
             return f"✔ pull request #{event.pull_request}: {event.model}{where}"
-        case Note():
-            return f"  {event.text}"
+        case RolloutMoved():
+            return moved(event.status)
+
+
+STAGE_MARKS = {
+    Stage.UNDEPLOYED: "–",
+    Stage.UNSEEN: "–",
+    Stage.SYNCING: "…",
+    Stage.STARTING: "…",
+    Stage.CANARY: "▶",
+    Stage.PAUSED: "■",
+    Stage.ABORTED: "✘",
+    Stage.DEGRADED: "✘",
+    Stage.HEALTHY: "✔",
+}
+
+
+def moved(status: Status) -> str:
+    """Give where a deployment stands as one line."""
+    return f"{STAGE_MARKS[status.stage]} {status.where} {status.stage}: {status.summary}"
 
 
 @singledispatch

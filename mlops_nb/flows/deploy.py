@@ -18,7 +18,7 @@ from mlops_nb.core.delivery import Deployment, Environment, Evidence
 from mlops_nb.core.events import Note
 from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelRef
-from mlops_nb.errors import GateFailed, UserError
+from mlops_nb.errors import BackendError, Conflict, GateFailed, UserError
 from mlops_nb.manifests.evidence import pull_request_body, read_marker, unified_diff
 from mlops_nb.manifests.lock import read_lock
 from mlops_nb.manifests.render import render
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.model import ModelVersion
     from mlops_nb.core.run import Run
     from mlops_nb.core.verbs import Deploy
-    from mlops_nb.ports import Forge, Listener, Registry
+    from mlops_nb.ports import Cluster, Forge, Listener, Registry
 
 
 def deploy(  # what the composition root knows and this must be told
@@ -49,6 +49,7 @@ def deploy(  # what the composition root knows and this must be told
     tool: str,
     now: datetime,
     tell: Listener,
+    cluster: Cluster | None = None,
 ) -> Deployment:
     """Propose the version as one pull request; ask twice, and it is the same one.
 
@@ -65,12 +66,15 @@ def deploy(  # what the composition root knows and this must be told
         tool: name and version of this tool.
         now: the time of asking.
         tell: told what else is proposed for the model there.
+        cluster: what runs the environment, asked whether a canary is on its way; None where
+            none is configured.
 
     Raises:
         NotFound: if there is no such model, version or alias.
         GateFailed: if a gate does not pass; nothing was written.
         UserError: if the version may not run there, or files were broken by hand.
-        Conflict: if the branch holds other people's commits that conflict.
+        Conflict: if the branch holds other people's commits that conflict, or a canary of
+            another version is on its way.
     """
     version = registry.resolve(ModelRef.parse(verb.model))
     name, place = version.name, environment.name
@@ -111,6 +115,8 @@ def deploy(  # what the composition root knows and this must be told
                 )
             )
         return deployment
+    if cluster is not None and live is not None:
+        _check_no_canary(version, place, cluster, tell)
     body = pull_request_body(
         Evidence(
             lock=lock,
@@ -146,6 +152,26 @@ def deploy(  # what the composition root knows and this must be told
     if waiting is not None and waiting.title != pull.title:
         tell(Note(text=f"pull request #{pull.number} was: {waiting.title}; this replaces it"))
     return replace(deployment, pull_request=pull)
+
+
+def _check_no_canary(
+    version: ModelVersion, place: str, cluster: Cluster, tell: Listener
+) -> None:
+    """Refuse a version that would take the place of a canary before it is judged."""
+    try:
+        rollout = cluster.rollout(version.name)
+    except BackendError as error:
+        # Who may propose need not be let into the cluster, which reviewers look at anyway.
+        tell(Note(text=f"whether a canary is running could not be told: {error.message}"))
+        return
+    if rollout is None or not rollout.is_moving:
+        return
+    way = f"{version.name} --env {place}"
+    raise Conflict(
+        f"a canary of {version.name}/{rollout.wanted} is in {place} at {rollout.weight} %: "
+        f"{version} would take its place before it is judged",
+        hint=f"wait for it: mlops status {way} --watch; or end it: mlops abort {way}",
+    )
 
 
 def _check_allowed(version: ModelVersion, environment: Environment) -> None:

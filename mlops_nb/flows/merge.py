@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.change import (
@@ -14,6 +15,7 @@ from mlops_nb.core.change import (
 )
 from mlops_nb.core.delivery import Merged
 from mlops_nb.core.events import Note
+from mlops_nb.core.rollout import deployed_tag
 from mlops_nb.errors import UserError
 from mlops_nb.manifests.lock import read_lock
 
@@ -34,6 +36,9 @@ def merge(
     environments: Mapping[str, Environment],
 ) -> Merged:
     """Merge into base and point the environment's alias at the version base has now.
+
+    Where a cluster is named, the alias waits until that version has all of its traffic:
+    what reads models by their alias would have no canary before it.
 
     Repeating it after an interruption does what was left to do.
 
@@ -57,12 +62,16 @@ def merge(
     if recorded is None:
         return Merged(pull_request=pull, model=model, environment=place)
     version = read_lock(recorded, path).version
-    alias = environments[place].alias if place in environments else ""
-    if alias:
-        registry.point(model, alias, version)
-    return Merged(
-        pull_request=pull, model=model, environment=place, version=version, alias=alias
-    )
+    environment = environments.get(place)
+    merged = Merged(pull_request=pull, model=model, environment=place, version=version)
+    if environment is None:
+        return merged
+    if environment.has_cluster:
+        registry.mark(model, version, {deployed_tag(place): "merged"})
+        return replace(merged, later_alias=environment.alias, has_cluster=True)
+    if environment.alias:
+        registry.point(model, environment.alias, version)
+    return replace(merged, alias=environment.alias)
 
 
 def left_behind(

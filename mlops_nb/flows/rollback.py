@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from mlops_nb.core.delivery import Environment
+    from mlops_nb.core.rollout import Rollout
     from mlops_nb.core.verbs import Rollback
     from mlops_nb.ports import Forge
 
@@ -40,7 +41,13 @@ class _Step:
 
 
 def rollback(
-    verb: Rollback, *, forge: Forge, environment: Environment, requested_by: str, tool: str
+    verb: Rollback,
+    *,
+    forge: Forge,
+    environment: Environment,
+    requested_by: str,
+    tool: str,
+    because: Rollout | None = None,
 ) -> Deployment:
     """Propose the revert as a pull request on the deployments' own branch.
 
@@ -53,6 +60,7 @@ def rollback(
         environment: the environment named by the request.
         requested_by: who asks.
         tool: name and version of this tool.
+        because: the rollout whose abort it answers; what it showed becomes evidence.
 
     Raises:
         NotFound: if the model was never deployed there, or never with the version asked for.
@@ -83,6 +91,7 @@ def rollback(
         requested_by=requested_by,
         reason=verb.reason,
         diff=diff,
+        because=because,
     )
     pull = forge.propose(
         ChangeSet(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.change import LockFile
     from mlops_nb.core.delivery import Evidence
     from mlops_nb.core.gate import Check, Verdict
+    from mlops_nb.core.rollout import Rollout
 
 _MARKER = re.compile(r"<!-- mlops-nb: (\{.*\}) -->")
 # Forges refuse bodies above 65,536 characters.
@@ -53,6 +54,7 @@ def rollback_body(
     requested_by: str,
     reason: str,
     diff: str,
+    because: Rollout | None = None,
 ) -> str:
     """Write the evidence for a return as Markdown, hidden marker included.
 
@@ -63,6 +65,7 @@ def rollback_body(
         requested_by: who asks.
         reason: why, in their words; empty if they gave none.
         diff: the change as a unified diff.
+        because: the rollout whose abort it answers; None if a person asked for it.
     """
     head = f"{prose(live.model)}: back from {live.version} to {target.version}"
     rows = (
@@ -70,12 +73,14 @@ def rollback_body(
         ("model digest", Code(live.digest), Code(target.digest)),
         ("server image", Code(live.image), Code(target.image)),
     )
-    hidden = {
+    hidden: dict[str, object] = {
         **_marked(live, target),
         "action": "rollback",
         "requested_by": requested_by,
         "reason": reason,
     }
+    if because is not None:
+        hidden["abort"] = because.identity
     sections: tuple[Iterable[str], ...] = (
         (f"## {head} in {prose(live.environment)}",),
         table(("", "now", "after the merge"), rows),
@@ -83,12 +88,29 @@ def rollback_body(
             f"Requested by {prose(requested_by)}.",
             f"Reason: {prose(reason) or 'none was given.'}",
         ),
+        *((_showed(because),) if because and because.failing else ()),
         ("It reverts:", "", *(f"- {prose(line)}" for line in reverted)),
         (_WINDOW,),
         _folded(diff),
         (marker(hidden),),
     )
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def _showed(rollout: Rollout) -> Iterator[str]:
+    yield "### What the canary showed"
+    yield ""
+    rows = [
+        (m.metric, str(m.phase), m.judged or m.message or "no data", str(m.count))
+        for m in rollout.failing
+    ]
+    yield from table(("metric", "outcome", "measured", "measurements"), rows)
+    for measured in rollout.failing:
+        if measured.query:
+            yield ""
+            yield f"{prose(measured.metric)} was asked for by:"
+            yield ""
+            yield from (f"    {line}" for line in measured.query.strip().splitlines())
 
 
 def marker(values: Mapping[str, object]) -> str:

@@ -5,12 +5,16 @@ unless they are called in a live notebook or told otherwise by `wait`.
 """
 
 from mlops_nb.sdk.delivering import (
+    abort,
     deploy,
+    follow,
     history,
     merge,
     models,
+    promote,
     register,
     rollback,
+    status,
 )
 from mlops_nb.sdk.looking import (
     compare,
@@ -39,12 +43,14 @@ from mlops_nb.sdk.scheduling import (
 )
 
 __all__ = [
+    "abort",
     "cancel",
     "compare",
     "delete_schedule",
     "deploy",
     "doctor",
     "eject",
+    "follow",
     "history",
     "init",
     "inspect",
@@ -53,6 +59,7 @@ __all__ = [
     "merge",
     "models",
     "pause_schedule",
+    "promote",
     "register",
     "resume_schedule",
     "retry",
@@ -61,6 +68,7 @@ __all__ = [
     "schedule",
     "schedules",
     "show",
+    "status",
     "sweep",
     "train",
     "update_schedule",

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops_nb.core import verbs
-from mlops_nb.sdk.asking import Texts, ask, many
+from mlops_nb.sdk.asking import Texts, ask, many, seconds
 
 if TYPE_CHECKING:
     from mlops_nb.core.delivery import Deployment, Merged
     from mlops_nb.core.model import ModelVersion
     from mlops_nb.core.results import (
         DeploymentHistory,
+        Followed,
         ModelList,
+        StatusList,
     )
+    from mlops_nb.core.rollout import Status
 
 
 def register(run: str, name: str, *, gate: Texts = ()) -> ModelVersion:
@@ -48,6 +51,62 @@ def deploy(
 def merge(number: int) -> Merged:
     """Merge a pull request of the GitOps repository."""
     result: Merged = ask(verbs.Merge(number=number))
+    return result
+
+
+def status(
+    model: str = "",
+    *,
+    env: str = "",
+    watch: bool = False,
+    interval: str | float = 2.0,
+    timeout: str | float | None = None,
+) -> StatusList:
+    """Tell where deployments stand: proposed, merged, synced, canary, healthy.
+
+    Args:
+        model: registered model; empty for every one.
+        env: environment; empty for every one.
+        watch: stay until each is healthy or was aborted.
+        interval: seconds, or `30s`, between two looks.
+        timeout: seconds, or `30m`, after which watching ends.
+    """
+    verb = verbs.Status(
+        model=model,
+        env=env,
+        watch=watch,
+        interval=seconds(interval) or 0.0,
+        timeout=seconds(timeout),
+    )
+    result: StatusList = ask(verb)
+    return result
+
+
+def promote(model: str, env: str, *, full: bool = False) -> Status:
+    """Let a canary go on to its next step, or give it all of the traffic at once."""
+    result: Status = ask(verbs.Promote(model=model, env=env, full=full))
+    return result
+
+
+def abort(model: str, env: str, *, reason: str = "") -> Status:
+    """End a canary: the stable version gets all traffic back."""
+    result: Status = ask(verbs.Abort(model=model, env=env, reason=reason))
+    return result
+
+
+def follow(
+    model: str = "", *, env: str = "", once: bool = False, interval: str | float = 30.0
+) -> Followed:
+    """Open the revert of what the cluster aborted, point aliases at what it runs.
+
+    Args:
+        model: registered model; empty for every one.
+        env: environment; empty for every one.
+        once: look once instead of until interrupted.
+        interval: seconds, or `30s`, between two looks.
+    """
+    verb = verbs.Follow(model=model, env=env, once=once, interval=seconds(interval) or 0.0)
+    result: Followed = ask(verb)
     return result
 
 

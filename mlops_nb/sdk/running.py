@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Rendered,
         SweepResult,
     )
+    from mlops_nb.core.rollout import Status
     from mlops_nb.core.run import Run
 
 
@@ -180,16 +181,18 @@ def cancel(run: str) -> Run:
     return result
 
 
-def retry(run: str, *, wait: bool | None = None) -> SweepResult | Run:
+def retry(run: str, *, env: str = "", wait: bool | None = None) -> SweepResult | Run | Status:
     """Do again what failed: the notebook, the step after it, or a sweep's rest.
 
+    With an environment, `run` is a model, and its aborted or undecided canary is tried again.
+
     Returns:
-        the run; of a sweep that was waited for, with its children.
+        the run; of a sweep that was waited for, with its children; of a canary, its status.
 
     Raises:
         RunFailed: if it was waited for and failed again.
         GateFailed: if it was waited for and a gate did not pass.
     """
-    stays = not is_live() if wait is None else wait
-    result: SweepResult | Run = ask(verbs.Retry(run=run, wait=stays))
+    stays = None if env else not is_live() if wait is None else wait
+    result: SweepResult | Run | Status = ask(verbs.Retry(run=run, env=env, wait=stays))
     return result

@@ -212,6 +212,16 @@ class FakeRegistry:
         self.resolve(ModelRef(name=name, version=version))
         self.aliases[name, alias] = version
 
+    def mark(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        found = self.resolve(ModelRef(name=name, version=version))
+        place = next(
+            i
+            for i, v in enumerate(self.registered)
+            if (v.name, v.version) == (found.name, found.version)
+        )
+        held = self.registered[place]
+        self.registered[place] = replace(held, tags={**held.tags, **tags})
+
     def _with_aliases(self, version: ModelVersion) -> ModelVersion:
         names = [
             alias

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import time
 from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from kernels import Kernel
 from shell import Shell, rehearsing
 
-from mlops_nb.core.settings import parse_settings
+from mlops_nb.core.settings import Settings, parse_settings
 from mlops_nb.core.verbs import Verb
 from mlops_nb.grammar import Help, parse
 
@@ -72,7 +73,7 @@ def test_every_line_is_one_that_the_grammar_reads() -> None:
     assert len(lines) > 8
     for line in lines:
         if line.startswith("dev "):
-            # A server, no verb; the section on Kubeflow is done line by line below.
+            # A server, no verb; the sections that have one are done line by line below.
             continue
         with suppress(Help):
             parse(line.replace("…", ""))
@@ -104,11 +105,49 @@ def test_the_section_on_kubeflow_works_as_printed(tmp_path: Path, migrated_store
         assert told in said
 
 
+def test_the_section_on_the_cluster_works_as_printed(
+    tmp_path: Path, migrated_store: Path
+) -> None:
+    (tmp_path / ".mlops").mkdir()
+    (tmp_path / ".mlops" / "mlflow.db").write_bytes(migrated_store.read_bytes())
+    shutil.copy(ROOT / "examples" / "credit.ipynb", tmp_path)
+    shell = Shell(tmp_path)
+    shell.env["COLUMNS"] = "200"
+    blocks = FENCE.findall(section("In the cluster"))
+    lines = [line for kind, code in blocks if kind == "sh" for line in code.splitlines()]
+    said, is_slow, began = "", False, 0.0
+    with ExitStack() as stack:
+        for line in lines:
+            words = shlex.split(line)[1:]
+            if words[-1] == "&":
+                began = time.monotonic()
+                stack.enter_context(rehearsing(shell, *words[:-1]))
+                continue
+            is_slow |= words[-1] == "slow"
+            done = shell.type(*words, code=3 if is_slow and "--watch" in words else 0)
+            said += done.stdout + done.stderr
+    assert time.monotonic() - began < 120
+    (shown,) = [code for kind, code in blocks if kind == "console"]
+    for line in shown.splitlines():
+        assert line in said
+    for told in (
+        "▶ credit in prod canary: step 4 of 7: 25 % of the traffic goes to 2",
+        "credit@champion → credit/2",
+        "pull request #4 reverts credit/3",
+        "rollback credit 3 → 2",
+    ):
+        assert told in said
+
+
 def test_the_settings_shown_are_ones_that_are_read() -> None:
-    blocks = FENCE.findall(section("On Kubeflow"))
-    (toml,) = [code for kind, code in blocks if kind == "toml"]
-    settings = parse_settings(toml, path="mlops.toml", default_name="p")
+    def shown(heading: str) -> Settings:
+        blocks = FENCE.findall(section(heading))
+        (toml,) = [code for kind, code in blocks if kind == "toml"]
+        return parse_settings(toml, path="mlops.toml", default_name="p")
+
+    settings = shown("On Kubeflow")
     assert settings.profile(settings.kubeflow.profile).gpu == 1
+    assert shown("In the cluster").environment("prod").has_cluster
 
 
 def test_the_tour_works_as_printed(tmp_path: Path, migrated_store: Path) -> None:

@@ -252,6 +252,31 @@ SAME: list[tuple[str, Callable[[], object], verbs.Verb]] = [
     ),
     ("merge 3", lambda: mlops_nb.merge(3), verbs.Merge(number=3)),
     (
+        "status m --env prod --watch --interval 5 --timeout 1h",
+        lambda: mlops_nb.status("m", env="prod", watch=True, interval=5.0, timeout="1h"),
+        verbs.Status(model="m", env="prod", watch=True, interval=5.0, timeout=3600),
+    ),
+    (
+        "promote m --env prod --full",
+        lambda: mlops_nb.promote("m", "prod", full=True),
+        verbs.Promote(model="m", env="prod", full=True),
+    ),
+    (
+        "abort m --env prod --reason 'wrong prices'",
+        lambda: mlops_nb.abort("m", "prod", reason="wrong prices"),
+        verbs.Abort(model="m", env="prod", reason="wrong prices"),
+    ),
+    (
+        "follow m --env prod --once --interval 1m",
+        lambda: mlops_nb.follow("m", env="prod", once=True, interval="1m"),
+        verbs.Follow(model="m", env="prod", once=True, interval=60),
+    ),
+    (
+        "retry m --env prod",
+        lambda: mlops_nb.retry("m", env="prod"),
+        verbs.Retry(run="m", env="prod"),
+    ),
+    (
         "history m --env prod --limit 9",
         lambda: mlops_nb.history("m", env="prod", limit=9),
         verbs.History(model="m", env="prod", limit=9),
@@ -371,6 +396,8 @@ def test_examples_in_help_are_lines_the_grammar_reads() -> None:
         ),
         ("schedule a.ipynb --cron @daily --latest --pinned", "not allowed with", "--help"),
         ("eject a.ipynb --model m/3", "--model and --env go together", "--env prod"),
+        ("abort m", "--env", "see mlops abort --help"),
+        ("status m --interval 0", "'0' is not a duration", "30m"),
         ("merge three", "invalid int value: 'three'", "--help"),
     ],
 )

@@ -59,10 +59,11 @@ def test_public_names_are_these() -> None:
     import mlops_nb
 
     assert set(mlops_nb.__all__) == {
-        "cancel", "compare", "delete_schedule", "deploy", "doctor", "eject", "history", "init",
-        "inspect", "load_ipython_extension", "log_evaluation", "logs", "merge", "models",
-        "pause_schedule", "register", "resume_schedule", "retry", "rollback", "runs",
-        "schedule", "schedules", "show", "sweep", "train", "update_schedule",
+        "abort", "cancel", "compare", "delete_schedule", "deploy", "doctor", "eject", "follow",
+        "history", "init", "inspect", "load_ipython_extension", "log_evaluation", "logs",
+        "merge", "models", "pause_schedule", "promote", "register", "resume_schedule", "retry",
+        "rollback", "runs", "schedule", "schedules", "show", "status", "sweep", "train",
+        "update_schedule",
     }  # fmt: skip
     for name in mlops_nb.__all__:
         assert callable(getattr(mlops_nb, name))

@@ -384,6 +384,17 @@ class MlflowRegistry:
             models.version_of(client, name, version)
             client.set_registered_model_alias(name, alias, str(version))
 
+    def mark(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Record tags with a version.
+
+        Raises:
+            NotFound: if there is no such version.
+        """
+        with self._store.calls(f"tag {name}/{version}") as client:
+            models.version_of(client, name, version)
+            for key, value in tags.items():
+                client.set_model_version_tag(name, str(version), key, value)
+
     def _experiment(self, client: MlflowClient) -> str:
         """Give the id of the experiment, made if it is not there."""
         if not self._experiment_id:

@@ -69,8 +69,8 @@ class Kube:
         """List the pods that fit a label selector."""
         if query.get("watch") in {"true", "1"}:
             raise KubeRefusal(400, "BadRequest", "watch is not played by this stand-in")
-        labels = _selector(query.get("labelSelector", ""))
-        fields = _selector(query.get("fieldSelector", ""))
+        labels = label_selector(query.get("labelSelector", ""))
+        fields = label_selector(query.get("fieldSelector", ""))
         items = [
             _pod_json(pod)
             for pod in self._pods(namespace)
@@ -92,7 +92,7 @@ class Kube:
 
     def events(self, namespace: str, query: Mapping[str, str]) -> Json:
         """List the events that fit a field selector."""
-        fields = _selector(query.get("fieldSelector", ""))
+        fields = label_selector(query.get("fieldSelector", ""))
         items = [
             item
             for pod in self._pods(namespace)
@@ -293,7 +293,7 @@ def _event_json(pod: Pod, number: int, event: Json) -> Json:
     }
 
 
-def _selector(text: str) -> Callable[[Mapping[str, str]], bool]:
+def label_selector(text: str) -> Callable[[Mapping[str, str]], bool]:
     """Read a label or field selector."""
     tests = [_requirement(part) for part in _PARTS.split(text) if part.strip()]
     return lambda have: all(test(have) for test in tests)
