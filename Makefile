@@ -33,6 +33,9 @@ lock: ## bring .ci/constraints.txt up to date with pyproject.toml
 		--group test --group lint --group examples \
 		--no-annotate --custom-compile-command 'make lock' \
 		--output-file .ci/constraints.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--group pyproject.toml:servers --no-annotate --custom-compile-command 'make lock' \
+		--output-file .ci/servers.txt
 
 clean: ## remove what the others made, but for ./workspace
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

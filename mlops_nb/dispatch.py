@@ -146,6 +146,9 @@ def _doctor(project: Project, verb: verbs.Doctor) -> Any:
     parts: dict[str, Callable[[], str]] = {}
     if project.settings.kubeflow.url:
         parts["kubeflow"] = lambda: adapter("executor", "kubeflow").open(project).check("")
+    for name in project.settings.environments:
+        if cluster := project.cluster(name):
+            parts[f"cluster {name}"] = cluster.check
     patience = {}
     if verb.inside:
         seconds = max(verb.timeout, _INSIDE_SECONDS)
@@ -154,9 +157,6 @@ def _doctor(project: Project, verb: verbs.Doctor) -> Any:
         parts["inside a pod"] = lambda: (
             adapter("executor", "kubeflow").open(project).check_inside(seconds)
         )
-    for name in project.settings.environments:
-        if cluster := project.cluster(name):
-            parts[f"cluster {name}"] = cluster.check
     return doctor(
         {
             "settings": lambda: (

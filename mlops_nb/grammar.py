@@ -18,6 +18,7 @@ from mlops_nb.words import (
     checked,
     data_words,
     environment_word,
+    from_one,
     gate_words,
     limit_words,
     notebook_word,
@@ -110,7 +111,11 @@ def _running(add: Adder) -> None:
     )
     action.completer = completion.files  # type: ignore[attr-defined]
     verb.add_argument(
-        "--random", type=int, default=0, metavar="N", help="draw N of the sets instead of all"
+        "--random",
+        type=from_one,
+        default=0,
+        metavar="N",
+        help="draw N of the sets instead of all",
     )
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawing")
     verb.add_argument("--parallel", type=int, default=1, metavar="N", help="runs at once")
@@ -246,7 +251,7 @@ def _delivering(add: Adder) -> None:
     verb.add_argument("model", metavar="MODEL")
     environment_word(verb, "--env", required=True, help="environment")
     verb.add_argument(
-        "--to", type=int, default=0, metavar="VERSION", help="else the one before"
+        "--to", type=from_one, default=0, metavar="VERSION", help="else the one before"
     )
     verb.add_argument("--reason", default="", metavar="TEXT", help="for the record")
 

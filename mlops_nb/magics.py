@@ -48,7 +48,8 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
     project = Project.open_for(verb)
     if isinstance(verb, Retry) and verb.env:
         # About a canary, it has no run to show.
-        return _give(project.run(verb, _say), wants_json=wants_json)
+        with drawing_refusals():
+            return _give(project.run(verb, _say), wants_json=wants_json)
     if isinstance(verb, Train | Sweep | Retry) and verb.wait is None:
         verb = replace(verb, wait=not is_live())
     is_dry = isinstance(verb, Train) and verb.dry_run

@@ -22,11 +22,13 @@ class Parser(argparse.ArgumentParser):
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         # A shell's variable that was never set is no wish for what leaving the word out means.
-        if action.option_strings and action.dest != "reason" and "" in arg_strings:
+        is_a_word = action.nargs != argparse.PARSER and action.dest != "reason"
+        if is_a_word and "" in arg_strings:
             about = (action.help or "").partition(";")[0]
             raise UserError(
-                f"{self.prog}: {'/'.join(action.option_strings)} is empty",
-                hint=f"give {action.metavar} ({about})"
+                f"{self.prog}: {'/'.join(action.option_strings) or action.metavar} is empty",
+                hint=f"give {action.metavar}"
+                + (f" ({about})" if about else "")
                 + ("" if action.required else ", or leave it out"),
             )
         return super()._get_values(action, arg_strings)
@@ -57,9 +59,10 @@ class Assign(argparse.Action):
         """Add one to those given before."""
         name, equals, value = str(values).partition("=")
         if not equals or not name.strip():
+            example = "train=train.csv" if self.dest == "data" else "lr=0.1"
             raise UserError(
                 f"{option_string} {values!r} is not name=value",
-                hint=f"e.g. {option_string} lr=0.1",
+                hint=f"e.g. {option_string} {example}",
             )
         collected = dict(getattr(namespace, self.dest) or {})
         if name in collected:
@@ -74,6 +77,13 @@ def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
         return parse(text)
 
     return read
+
+
+def from_one(text: str) -> int:
+    """Read a number from 1 on: where 0 is the default, nobody types it to mean that."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 class Adder:

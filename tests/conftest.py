@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 # No test asks a server outside of this machine for anything.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# A shell has its background jobs ignore Ctrl-C, and their children with them; what the tests
+# start and interrupt is not to inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -21,7 +21,6 @@ from mlops_nb.errors import (
     MlopsError,
     NotAllowed,
     NotFound,
-    UserError,
 )
 from mlops_nb.manifests.live import read_application, read_rollout
 
@@ -46,19 +45,11 @@ class ArgoCd:
         environment: the environment, with Argo CD's address.
         token: gives the bearer token; asked again when it is refused.
         ca: file with the certificates to trust instead of the public ones; empty for these.
-
-    Raises:
-        UserError: if the file with the certificates is not there.
     """
 
     def __init__(
         self, environment: Environment, token: Callable[[], str], ca: str = ""
     ) -> None:
-        if ca and not Path(ca).is_file():
-            raise UserError(
-                f"the file {ca} with the certificates to trust does not exist",
-                hint=f"mend argocd_ca below [environments.{environment.name}] in mlops.toml",
-            )
         self._environment = environment
         self._project = environment.argocd_project or f"models-{environment.name}"
         self._url = environment.argocd.rstrip("/")
@@ -247,6 +238,12 @@ class ArgoCd:
     def _sent(
         self, action: str, method: str, path: str, words: Mapping[str, Any]
     ) -> requests.Response:
+        if isinstance(self._verify, str) and not Path(self._verify).is_file():
+            raise BackendError(
+                f"the file {self._verify} with the certificates to trust does not exist: could "
+                f"not {action}",
+                hint=f"mend argocd_ca below [environments.{self._environment.name}]",
+            )
         try:
             return self._session.request(
                 method,

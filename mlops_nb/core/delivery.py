@@ -159,6 +159,9 @@ class Environment:
                 "not a release",
                 hint='write it like kserve_version = "0.21"',
             )
+        self._check_argocd()
+
+    def _check_argocd(self) -> None:
         if self.argocd and not re.match(r"https?://[^/@\s]+(/[^@]*)?$", self.argocd):
             raise UserError(
                 f"environment {self.name}: argocd is no plain address",

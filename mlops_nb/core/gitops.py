@@ -10,8 +10,21 @@ from mlops_nb.core.delivery import did_you_mean
 from mlops_nb.errors import UserError
 
 FORGES = ("github", "gitlab", "gitea", "git")
-_SCP = re.compile(r"(?:[\w.-]+@)?([\w.-]+\.[\w.-]+|localhost):(?!/)(.+)")
+_SCP = re.compile(r"(?:[\w.-]+@([\w.-]+)|([\w-]+(?:\.[\w-]+)+)):(?!//)(\S+)")
 _URL = re.compile(r"(https?|ssh|file)://\S+")
+_LOCAL_CHOICES = """\
+# It may be elsewhere: https://github.com/acme/deploy.git, or git@gitlab.com:acme/deploy.git
+"""
+_REMOTE_CHOICES = """\
+# forge = "github"              # or gitlab, gitea (Forgejo, too); some are known by their host
+# token = "secret:DEPLOY_TOKEN"        # else GITHUB_TOKEN, GITLAB_TOKEN, GITEA_TOKEN
+# reviewers = ["ann", "acme/platform"]
+# labels = ["mlops-nb", "env/{env}", "model/{model}"]
+# draft = false
+# auto_merge = false            # by the forge, when its checks have passed
+# ca = "company-ca.pem"         # the certificates of a private authority
+# api = "https://git.example.com/api/v3"   # where the API is not where it is expected
+"""
 _KNOWN = {"github.com": "github", "gitlab.com": "gitlab", "codeberg.org": "gitea"}
 
 
@@ -23,7 +36,7 @@ def is_remote(repository: str) -> bool:
 def host_and_path(repository: str) -> tuple[str, str]:
     """Give the host of a repository's URL, with its port, and the path without `.git`."""
     if match := _SCP.fullmatch(repository):
-        host, path = match[1], match[2]
+        host, path = match[1] or match[2], match[3]
     else:
         parts = urlsplit(repository)
         host, path = parts.netloc.rpartition("@")[2], parts.path
@@ -109,7 +122,13 @@ class Gitops:
             return "local"
         if self.forge:
             return self.forge
-        return _KNOWN.get(host_and_path(self.repository)[0].lower(), "git")
+        host = host_and_path(self.repository)[0].partition(":")[0]
+        return _KNOWN.get(host.lower(), "git")
+
+    @property
+    def choices(self) -> str:
+        """The lines of a new mlops.toml that tell what else may stand below [gitops]."""
+        return _REMOTE_CHOICES if self.is_remote else _LOCAL_CHOICES
 
     def labels_of(self, model: str, environment: str) -> tuple[str, ...]:
         """Give the labels of a pull request about a model in an environment."""

@@ -12,6 +12,9 @@ from mlops_nb.errors import UserError
 
 INCONCLUSIVE_PAUSE = "InconclusiveAnalysis"
 """Why Argo Rollouts pauses where an analysis could not tell."""
+_ASSESSED = (
+    "assessed"  # as in: Metric "p95" assessed Failed due to failed (2) > failureLimit (1)
+)
 
 
 def deployed_tag(environment: str) -> str:
@@ -206,11 +209,24 @@ class Rollout:
 
     @property
     def failing(self) -> tuple[Measured, ...]:
-        """Give the metrics by which the newest analysis that did not succeed was judged."""
+        """Give the metrics for which it was aborted, or is paused because nothing is known.
+
+        Where a person ended it, Argo Rollouts names no metric: none is to blame, then.
+        """
+        if self.is_aborted:
+            wanted = {Phase.FAILED, Phase.ERROR} if _ASSESSED in self.message else set()
+        else:
+            wanted = {Phase.INCONCLUSIVE} if self.pause == INCONCLUSIVE_PAUSE else set()
         for analysis in reversed(self.analyses):
-            if analysis.decisive:
+            if analysis.phase in wanted and analysis.decisive:
                 return analysis.decisive
         return ()
+
+    @property
+    def is_step_undecided(self) -> bool:
+        """Whether the analysis without a verdict is that of the step, not one behind it all."""
+        steps = [a.phase for a in self.analyses if a.weight is not None]
+        return not self.analyses or steps[-1:] == [Phase.INCONCLUSIVE]
 
     @property
     def why(self) -> str:
@@ -241,9 +257,10 @@ class Rollout:
 def operation(rollout: Rollout, action: Action, where: str) -> Operation:
     """Give what a rollout must be told for it to do what a person asks.
 
-    A pause that a step asked for is resumed. An inconclusive analysis, resumed, would be
-    measured again: to go on regardless is to skip its step, and so it is while one is running,
-    as `kubectl argo rollouts promote` does.
+    A pause that a step asked for is resumed. An inconclusive analysis, resumed, is measured
+    again: to go on regardless is to skip its step, and so it is while one is running, as
+    `kubectl argo rollouts promote` does. One in the background belongs to no step that could
+    be skipped.
 
     Args:
         rollout: the rollout as it is.
@@ -262,8 +279,9 @@ def operation(rollout: Rollout, action: Action, where: str) -> Operation:
         )
     match action:
         case Action.PROMOTE:
-            is_step = rollout.pause and rollout.pause != INCONCLUSIVE_PAUSE
-            return Operation.RESUME if is_step else Operation.SKIP_STEP
+            is_undecided = rollout.pause == INCONCLUSIVE_PAUSE and rollout.is_step_undecided
+            skips = not rollout.pause or is_undecided
+            return Operation.SKIP_STEP if skips else Operation.RESUME
         case Action.PROMOTE_FULL:
             return Operation.PROMOTE_FULL
         case Action.ABORT:
@@ -342,6 +360,7 @@ class Status:
         summary: where it stands, in one sentence.
         drift: in words, how the cluster differs from Git, and why; empty where it does not.
         next: lines that may be typed next.
+        actions: what may be asked of the rollout now.
         pull_request: open pull request of the model there; None if there is none.
         application: what Argo CD says; None where it was not asked or does not know.
         rollout: the live rollout; None where there is none or it was not asked for.
@@ -356,6 +375,7 @@ class Status:
     summary: str = ""
     drift: str = ""
     next: tuple[str, ...] = ()
+    actions: tuple[Action, ...] = ()
     pull_request: PullRequest | None = None
     application: Application | None = None
     rollout: Rollout | None = None

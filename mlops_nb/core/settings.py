@@ -333,9 +333,9 @@ def template(name: str, repository: str, image: str) -> str:
         repository: the GitOps repository: a path, or a URL.
         image: model server, by digest.
     """
-    remote = Gitops(repository=repository).is_remote
-    reached = "# " if remote else ""
-    cluster = repository if remote else Environment(name="").repository
+    gitops = Gitops(repository=repository)
+    reached = "# " if gitops.is_remote else ""
+    cluster = repository if gitops.is_remote else Environment(name="").repository
     return f"""\
 # Settings of this project. Paths are relative to this file. Every key has the default shown
 # here, but for those of gitops and environments; delete what you do not change.
@@ -350,16 +350,7 @@ artifacts = ".mlops/artifacts"       # where a local store keeps files
 [gitops]
 repository = "{repository}"     # what should run in production
 branch = "main"                 # the branch the cluster follows
-# repository = "https://github.com/acme/deploy.git"   # or git@HOST:OWNER/REPO.git
-# forge = "github"              # or gitlab, gitea (Forgejo, too), git; known by some hosts
-# token = "secret:DEPLOY_TOKEN"        # else GITHUB_TOKEN, GITLAB_TOKEN, GITEA_TOKEN
-# reviewers = ["ann", "acme/platform"]
-# labels = ["mlops-nb", "env/{{env}}", "model/{{model}}"]
-# draft = false
-# auto_merge = false            # by the forge, when its checks have passed
-# ca = "company-ca.pem"         # the certificates of a private authority
-# api = "https://git.example.com/api/v3"   # where it is not derived rightly from repository
-
+{gitops.choices}
 [run]
 # kernel = "python3"            # else each notebook's own
 # timeout = "2h"                # for the whole run
@@ -424,14 +415,13 @@ allow_pickle = false            # models that run pickled code when they are loa
 # argocd_ca = "company-ca.pem"
 # kubeconfig = "~/.kube/config"
 # context = "prod"
-
-[environments.prod.limits]      # what ends a canary
-p95_ratio = 1.2                 # its latency against the stable version's
-error_difference = 0.01         # its share of failed requests above the stable version's
-error_share = 0.05              # its share of failed requests, whatever the stable version's
-p95_seconds = 0.0               # its latency; 0 only observes it
-min_requests = 100              # fewer in a window judge nothing: the canary pauses
-# ttft_ratio = 1.2              # of an LLM: time to the first token,
-# tpot_ratio = 1.2              # and for each further one
-# quality = 0.8                 # least score that quality_job must find; 0 only observes it
+# What ends a canary:
+limits.p95_ratio = 1.2          # its latency against the stable version's
+limits.error_difference = 0.01  # its share of failed requests above the stable version's
+limits.error_share = 0.05       # its share of failed requests, whatever the stable version's
+limits.p95_seconds = 0.0        # its latency; 0 only observes it
+limits.min_requests = 100       # fewer in a window judge nothing: the canary pauses
+# limits.ttft_ratio = 1.2       # of an LLM: time to the first token,
+# limits.tpot_ratio = 1.2       # and for each further one
+# limits.quality = 0.8          # least score that quality_job must find; 0 only observes it
 """

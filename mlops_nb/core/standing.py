@@ -55,6 +55,7 @@ def status_of(sight: Sight) -> Status:
         pull_request=sight.pull_request,
         application=sight.application,
         rollout=sight.rollout,
+        actions=sight.rollout.actions if sight.rollout else (),
         trouble=sight.trouble,
     )
     return replace(

@@ -256,6 +256,10 @@ class Rollback:
     reason: str = ""
     verb: Literal["rollback"] = "rollback"
 
+    def __post_init__(self) -> None:
+        """Refuse what is no version."""
+        at_least(0, to=self.to)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:

@@ -115,7 +115,10 @@ def _name(person: str) -> str:
 @text.register(Merged)
 def _(value: Merged) -> str:
     head = f"✔ {merged_how(value)}: {value.pull_request.title}"
-    return "\n  ".join([head, *merged_what(value)])
+    said = "\n  ".join([head, *merged_what(value)])
+    if value.has_cluster:
+        said += f"\nnext: {watch_line(value.model, value.environment)}"
+    return said
 
 
 def merged_how(value: Merged) -> str:
@@ -138,8 +141,6 @@ def merged_what(value: Merged) -> list[str]:
             f"{value.model}@{value.later_alias} follows once it has all of the traffic: "
             "mlops follow"
         )
-    if value.has_cluster:
-        said.append(f"next: {watch_line(value.model, value.environment)}")
     return said
 
 

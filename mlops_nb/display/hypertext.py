@@ -370,6 +370,8 @@ def _(value: Merged) -> str:
     head = _marked(_GREEN, f"✔ {delivery.merged_how(value)}")
     pull = value.pull_request
     what = "".join(f"<div>{escape(said)}</div>" for said in delivery.merged_what(value))
+    after = escape(delivery.watch_line(value.model, value.environment))
+    what += f"<div>→ <code>{after}</code></div>" if value.has_cluster else ""
     return f"<div><b>{head}</b> {_link(pull.url, pull.title)}</div>{what}"
 
 

@@ -116,7 +116,7 @@ def deploy(  # what the composition root knows and this must be told
             )
         return deployment
     if cluster is not None and live is not None:
-        _check_no_canary(version, place, cluster, tell)
+        _check_no_canary(version, place, cluster, tell, only_tell=verb.dry_run)
     body = pull_request_body(
         Evidence(
             lock=lock,
@@ -155,22 +155,27 @@ def deploy(  # what the composition root knows and this must be told
 
 
 def _check_no_canary(
-    version: ModelVersion, place: str, cluster: Cluster, tell: Listener
+    version: ModelVersion, place: str, cluster: Cluster, tell: Listener, *, only_tell: bool
 ) -> None:
     """Refuse a version that would take the place of a canary before it is judged."""
     try:
         rollout = cluster.rollout(version.name)
-    except BackendError as error:
+    except (BackendError, UserError) as error:
         # Who may propose need not be let into the cluster, which reviewers look at anyway.
         tell(Note(text=f"whether a canary is running could not be told: {error.message}"))
         return
     if rollout is None or not rollout.is_moving:
         return
     way = f"{version.name} --env {place}"
-    raise Conflict(
+    said = (
         f"a canary of {version.name}/{rollout.wanted} is in {place} at {rollout.weight} %: "
-        f"{version} would take its place before it is judged",
-        hint=f"wait for it: mlops status {way} --watch; or end it: mlops abort {way}",
+        f"{version} would take its place before it is judged"
+    )
+    if only_tell:
+        tell(Note(text=said))
+        return
+    raise Conflict(
+        said, hint=f"wait for it: mlops status {way} --watch; or end it: mlops abort {way}"
     )
 
 

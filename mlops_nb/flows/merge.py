@@ -88,9 +88,14 @@ def left_behind(
     aliased = {(v.name, alias): v.version for v in every for alias in v.aliases}
     names = {version.name for version in every}
     live: dict[tuple[str, str], dict[int, str]] = {}
-    for path, content in sorted(forge.read("models").items()):
+    # Of a large repository, what one model has is read much sooner than what all have.
+    folder = f"models/{next(iter(names))}" if len(names) == 1 else "models"
+    for path, content in sorted(forge.read(folder).items()):
         model, place = read_lock_path(path) or ("", "")
-        if model in names and place in environments and (alias := environments[place].alias):
+        if model not in names or place not in environments or environments[place].has_cluster:
+            # Where there is a cluster, `follow` moves it when a version has the traffic.
+            continue
+        if alias := environments[place].alias:
             try:
                 version = read_lock(content, path).version
             except UserError:

@@ -73,7 +73,7 @@ def rollback_body(
         ("model digest", Code(live.digest), Code(target.digest)),
         ("server image", Code(live.image), Code(target.image)),
     )
-    hidden: dict[str, object] = {
+    hidden = {
         **_marked(live, target),
         "action": "rollback",
         "requested_by": requested_by,
@@ -101,14 +101,14 @@ def _showed(rollout: Rollout) -> Iterator[str]:
     yield "### What the canary showed"
     yield ""
     rows = [
-        (m.metric, str(m.phase), m.judged or m.message or "no data", str(m.count))
+        (Code(m.metric), str(m.phase), m.judged or m.message or "no data", str(m.count))
         for m in rollout.failing
     ]
     yield from table(("metric", "outcome", "measured", "measurements"), rows)
     for measured in rollout.failing:
         if measured.query:
             yield ""
-            yield f"{prose(measured.metric)} was asked for by:"
+            yield f"{code(measured.metric)} was asked for by:"
             yield ""
             yield from (f"    {line}" for line in measured.query.strip().splitlines())
 

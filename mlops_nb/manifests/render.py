@@ -105,6 +105,12 @@ def _check_download(environment: Environment, lock: LockFile) -> None:
             f"environment {environment.name} names no image for server {environment.server}",
             hint=f'add images.{environment.server} = "registry/name@sha256:…" to {where}',
         )
+    if not lock.digest:
+        raise UserError(
+            f"{lock.model}/{lock.version} has no digest: a pod could not tell whether it "
+            "serves what was registered",
+            hint="register it with mlops: mlops register RUN --name NAME",
+        )
     has_mlflow = SERVERS[environment.server].has_mlflow
     if environment.target == "rollout" and not (has_mlflow or environment.download_image):
         raise UserError(

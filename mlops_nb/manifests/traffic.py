@@ -101,9 +101,10 @@ def _judged(environment: Environment) -> Iterator[str]:
         ratio = f"{kind} at most {limits.p95_ratio:g} times"
     absolute = f" and {limits.p95_seconds:g} s" if limits.p95_seconds else ""
     if environment.canary.minutes:
+        points = 100 * limits.error_difference
         yield (
             f"Each share is held against the stable version's: {ratio} as high, failed "
-            f"requests at most {100 * limits.error_difference:g} percentage points more."
+            f"requests at most {points:g} percentage point{'' if points == 1 else 's'} more."
         )
     yield (
         f"From the first step to the last: at most {100 * limits.error_share:g} % failed "

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from mlops_nb.core.run import Run
     from mlops_nb.core.verbs import Job
+    from mlops_nb.ports import Registry
 
 _LOG_TAIL = 2_000
 _SIGNS_OF_LIFE = ("job.json", "runner.pid", "runner.log", EVENTS, LOG, JOURNAL)
@@ -55,12 +56,24 @@ def heal(job: Job, directory: Path) -> None:
         (directory / JOURNAL).unlink(missing_ok=True)
     run = replace(run, state=RunState.FAILED, failure=failure, ended=ended)
     if run.tracking_id:
+        run = _as_begun(run, project.registry)
         names = (EXECUTED, LOG, "job.json")
         files = {f"mlops_nb/{n}": directory / n for n in names if (directory / n).exists()}
         run = project.registry.finish(run, files)
     record = Record(run, directory, redact)
     record.move(RunState.FAILED, failure, time=ended)
     record.close()
+
+
+def _as_begun(run: Run, registry: Registry) -> Run:
+    """Add what the runner knew of the run and only told the tracking server."""
+    begun = registry.find(run.tracking_id)
+    return replace(
+        run,
+        defaults=begun.defaults,
+        code_commit=begun.code_commit,
+        code_note=begun.code_note,
+    )
 
 
 def _known_secrets(job: Job, project: Project) -> Iterator[str]:

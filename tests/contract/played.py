@@ -74,12 +74,19 @@ class World:
             )
         )
 
-    def propose(self, number: int, plan: CanaryPlan | None = None, **more: Any) -> Deployment:
+    def propose(
+        self,
+        number: int,
+        plan: CanaryPlan | None = None,
+        *,
+        dry_run: bool = False,
+        cluster: Cluster | None = None,
+    ) -> Deployment:
         """Propose a version."""
         self.version(number)
         environment = replace(self.environment, canary=plan or self.environment.canary)
         return deploy(
-            Deploy(model=f"churn/{number}", to="prod"),
+            Deploy(model=f"churn/{number}", to="prod", dry_run=dry_run),
             registry=self.registry,
             forge=self.forge,
             environment=environment,
@@ -90,7 +97,7 @@ class World:
             tool="mlops_nb/0",
             now=datetime.now(UTC),
             tell=self.events.append,
-            **more,
+            cluster=cluster,
         )
 
     def merge(self, number: int, plan: CanaryPlan | None = None) -> None:

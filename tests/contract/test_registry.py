@@ -434,6 +434,10 @@ def test_candidate_moves_to_the_version_registered_last(bench: Bench, model: str
     bench.registry.point(model, "champion", 2)
     assert bench.registry.resolve(second).aliases == ("candidate", "champion")
     assert bench.registry.resolve(first).aliases == ()
+    bench.registry.mark(model, 1, {"mlops_nb.deployed.prod": "live"})
+    bench.registry.mark(model, 1, {"mlops_nb.deployed.prod": "replaced"})
+    assert bench.registry.resolve(first).tags["mlops_nb.deployed.prod"] == "replaced"
+    assert "mlops_nb.deployed.prod" not in bench.registry.resolve(second).tags
 
 
 def test_what_is_not_registered_is_not_found(bench: Bench, model: str) -> None:
@@ -451,6 +455,8 @@ def test_what_is_not_registered_is_not_found(bench: Bench, model: str) -> None:
         bench.registry.resolve(ModelRef(name=model, version=7))
     with pytest.raises(NotFound):
         bench.registry.point(model, "champion", 7)
+    with pytest.raises(NotFound):
+        bench.registry.mark(model, 7, {"mlops_nb.deployed.prod": "live"})
 
 
 def test_a_run_without_one_model_is_not_registered(bench: Bench, model: str) -> None:

@@ -12,7 +12,7 @@ from scripted_server import certificates, hang_up, says, scripted
 from mlops_nb.adapters.argocd import ArgoCd
 from mlops_nb.core.delivery import Environment
 from mlops_nb.core.rollout import Operation
-from mlops_nb.errors import BackendError, BackendUnavailable, NotAllowed, UserError
+from mlops_nb.errors import BackendError, BackendUnavailable, NotAllowed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,5 +149,5 @@ def test_a_certificate_of_a_private_authority_is_trusted_where_it_is_named(
         assert "argocd_ca below [environments.prod]" in error.value.hint
         told = opened(url, tmp_path, variables={}, argocd_ca=authority.ca.name).check()
     assert told.endswith("as role, project models-prod")
-    with pytest.raises(UserError, match="does not exist"):
-        opened(url, tmp_path, variables={}, argocd_ca="nowhere.pem")
+    with pytest.raises(BackendError, match=r"nowhere\.pem .* does not exist"):
+        opened(url, tmp_path, variables={}, argocd_ca="nowhere.pem").check()

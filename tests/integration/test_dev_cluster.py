@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,13 @@ from shell import Shell
 
 from mlops_nb.core.rollout import RolloutPhase
 from mlops_nb.dev.cluster.overlay import CannotBuild, build
+from mlops_nb.dev.cluster.rollout import LiveRollout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mlops_nb.core.analysis import Metric
+    from mlops_nb.core.rollout import Rollout
 
 SCHEMAS = Path(__file__).parents[2] / ".." / "shared" / "schemas"
 GROUP = {"group": "argoproj.io", "version": "v1alpha1", "namespace": "models"}
@@ -96,7 +101,7 @@ def test_a_client_generated_from_argo_cds_description_works_unchanged(world: Wor
         assert (found.status.sync.status, found.status.health.status) == ("Synced", "Degraded")
         assert [each.id for each in found.status.history] == [0, 1]
         tree = api.application_service_resource_tree("churn-prod")
-        [run] = [node for node in tree.nodes if node.kind == "AnalysisRun"]
+        run = next(node for node in tree.nodes if node.kind == "AnalysisRun")
         assert run.parent_refs[0].kind == "Rollout"
         wanted = {**GROUP, "resource_name": "churn", "kind": "Rollout"}
         live = json.loads(api.application_service_get_resource("churn-prod", **wanted).manifest)
@@ -153,21 +158,106 @@ def test_who_names_no_project_is_not_told_what_exists(world: World) -> None:
     assert (answer.status_code, answer.json()["code"]) == (401, 16)
 
 
+class Measurements:
+    """Gives what a test says next of each metric; the last of it again and again."""
+
+    def __init__(self, **values: list[list[float]]) -> None:
+        self.values = values
+
+    def measure(self, model: str, metric: Metric) -> list[float]:
+        series = self.values[metric.name]
+        return series.pop(0) if len(series) > 1 else series[0]
+
+
+def stepping(source: Measurements) -> LiveRollout:
+    """Give a rollout whose canary is judged step by step, and in the background of all."""
+
+    def template(name: str, **more: object) -> dict[str, Any]:
+        metric = {
+            "name": name,
+            "interval": "10s",
+            "successCondition": "len(result) > 0 && result[0] <= 1",
+            "failureCondition": "len(result) > 0 && result[0] > 1",
+            "provider": {"prometheus": {"query": name}},
+            **more,
+        }
+        return {"spec": {"metrics": [metric]}}
+
+    def manifest(image: str) -> dict[str, Any]:
+        canary = {
+            "analysis": {"templates": [{"templateName": "behind"}], "startingStep": 1},
+            "steps": [
+                {"setWeight": 10},
+                {"analysis": {"templates": [{"templateName": "step"}]}},
+                {"setWeight": 50},
+                {"pause": {"duration": "1m"}},
+            ],
+        }
+        pod = {"spec": {"containers": [{"image": image}]}}
+        return {
+            "metadata": {"name": "churn"},
+            "spec": {
+                "selector": {"matchLabels": {}},
+                "template": pod,
+                "strategy": {"canary": canary},
+            },
+        }
+
+    rollout = LiveRollout("churn", "models", source)
+    templates = {"step": template("step", count=2), "behind": template("behind")}
+    rollout.apply(manifest("old"), templates, 0)
+    rollout.tick(100)
+    rollout.apply(manifest("new"), templates, 100)
+    rollout.tick(200)
+    return rollout
+
+
+def test_an_analysis_in_the_background_aborts_at_any_step() -> None:
+    rollout = stepping(Measurements(step=[[0.5]], behind=[[0.5], [0.5], [0.5], [9.0]]))
+    for now in (201, 211, 212):
+        rollout.tick(now)
+    assert rollout.status["weight"] == 50
+    rollout.tick(240)
+    rollout.tick(241)
+    assert rollout.is_aborted
+    assert rollout.why.endswith(
+        'Background analysis phase error/failed: Metric "behind" assessed Failed due to failed '
+        "(1) > failureLimit (0)"
+    )
+
+
+def test_resumed_everything_without_a_verdict_is_measured_again() -> None:
+    rollout = stepping(Measurements(step=[[], [0.5]], behind=[[], [0.5]]))
+    rollout.tick(201)
+    rollout.tick(202)
+    assert rollout.status["pauseConditions"][0]["reason"] == "InconclusiveAnalysis"
+    rollout.patch({"status": {"pauseConditions": None}}, is_status=True, now=203)
+    for now in range(203, 300):
+        rollout.tick(now)
+    assert rollout.stable == rollout.current
+    assert [run.name.partition(".")[2] for run in rollout.runs] == ["", "", "1", "1"]
+
+
+def serves(number: int, rollout: Rollout) -> bool:
+    """Whether a version has all of the traffic."""
+    return rollout.stable == rollout.wanted and rollout.wanted.version == number
+
+
 def test_a_return_within_the_window_plays_no_step_and_a_later_one_plays_all(
     world: World,
 ) -> None:
     world.live(1)
     for number in (2, 3, 4):
         world.merge(number, JUDGED)
-        world.until(lambda r, n=number: r.stable == r.wanted and r.wanted.version == n)
+        world.until(partial(serves, number))
     world.merge(2, JUDGED)
-    rollout = world.until(lambda r: r.stable == r.wanted and r.wanted.version == 2)
+    rollout = world.until(partial(serves, 2))
     assert not rollout.analyses
     world.merge(5, JUDGED)
-    world.until(lambda r: r.stable == r.wanted and r.wanted.version == 5)
+    world.until(partial(serves, 5))
     world.merge(1, JUDGED)
-    rollout = world.until(lambda r: r.stable == r.wanted and r.wanted.version == 1)
-    assert len(rollout.analyses) == 2
+    rollout = world.until(partial(serves, 1))
+    assert [a.weight for a in rollout.analyses if a.weight] == [5, 25]
 
 
 def test_real_metrics_are_asked_for_with_the_manifests_own_queries() -> None:

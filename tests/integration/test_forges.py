@@ -149,6 +149,9 @@ def test_one_merged_at_the_forge_is_taken_as_merged(
     [commit] = forge.log("models/**")
     assert commit.sha == merged.merge_commit
     assert commit.trailers == {"Mlops-Action": "deploy"}
+    # Of one that is not a merge commit, GitHub says no more than that it was GitHub.
+    who = "Bob <bob@example.com>" if method == "merge" else "Forge <noreply@forge.test>"
+    assert commit.merged_by == who
     with pytest.raises(UserError, match="changes nothing on main"):
         forge.propose(change("1"))
 
@@ -214,6 +217,28 @@ def test_a_base_that_was_rewritten_is_followed(double: Double, tmp_path: Path) -
     assert double.repository.git("rev-list", "--count", f"main..{BRANCH}") == "1"
     forge.merge(1)
     assert forge.read("models") == {"models/churn/a": b"2"}
+
+
+def test_contents_come_when_they_are_read_and_no_sooner(double: Double, tmp_path: Path) -> None:
+    work = clone(double, tmp_path)
+    for n in range(4):
+        for name in range(30):
+            (work / "models" / str(name)).mkdir(parents=True, exist_ok=True)
+            (work / "models" / str(name) / "lock").write_text(f"{name} {n}\n" * 50)
+        git(work, "add", ".")
+        git(work, "commit", "--quiet", "-m", f"Round {n}")
+    git(work, "push", "--quiet", "origin", "HEAD:main")
+    # Servers of forges know by bitmaps exactly what a client has whose commits they know.
+    double.repository.git("repack", "-a", "-d", "-q", "--write-bitmap-index")
+    forge = remote(double, tmp_path)
+    assert len(forge.read("models/7")) == 1
+    [mirror] = (tmp_path / "cache").iterdir()
+    blobs = "--batch-all-objects", "--batch-check=%(objecttype)"
+    assert git(mirror, "cat-file", *blobs).split().count("blob") == 1
+    assert forge.read("models")["models/29/lock"] == b"29 3\n" * 50
+    changes = [commit.files["models/3/lock"] for commit in forge.log("models/3/*")]
+    assert changes[-1] == (None, b"3 0\n" * 50)
+    assert changes[0] == (b"3 2\n" * 50, b"3 3\n" * 50)
 
 
 def test_two_who_propose_at_once_get_one_pull_request(double: Double, tmp_path: Path) -> None:

@@ -52,6 +52,21 @@ def change(text: str, branch: str = BRANCH, path: str = "models/churn/a") -> Cha
     )
 
 
+def test_the_command_that_shows_a_pull_request_can_be_typed_whatever_the_folder(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "Anna's Übung 2"
+    LocalForge.create(folder / "gitops.git")
+    forge = LocalForge(folder / "gitops.git", author="Ann <ann@example.com>")
+    number = forge.propose(change("one\n")).number
+    for look in (forge.pull_request, forge.merge):
+        pull = look(number)
+        shown = subprocess.run(
+            ["sh", "-c", pull.url], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert "+one" in shown.stdout, shown.stderr
+
+
 def test_a_clone_sees_ordinary_branches_and_merges(
     forge: LocalForge, repository: Path, tmp_path: Path
 ) -> None:

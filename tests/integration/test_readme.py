@@ -150,6 +150,15 @@ def test_the_settings_shown_are_ones_that_are_read() -> None:
     assert shown("In the cluster").environment("prod").has_cluster
 
 
+def test_the_forges_shown_are_ones_that_are_known() -> None:
+    blocks = [
+        code for kind, code in FENCE.findall(section("Pull requests at")) if kind == "toml"
+    ]
+    read = [parse_settings(toml, path="mlops.toml", default_name="p").gitops for toml in blocks]
+    assert [gitops.kind for gitops in read] == ["github", "github", "git"]
+    assert all(gitops.is_remote for gitops in read)
+
+
 def test_the_tour_works_as_printed(tmp_path: Path, migrated_store: Path) -> None:
     (tmp_path / ".mlops").mkdir()
     (tmp_path / ".mlops" / "mlflow.db").write_bytes(migrated_store.read_bytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -162,6 +163,7 @@ def test_a_signal_to_the_runner_in_its_first_moment_cancels_the_run(
 
 
 def test_a_killed_runner_is_healed_by_the_next_command_that_looks(shell: Shell) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=shell.folder, check=True)
     run = shell.detach(write_notebook(shell.folder / "nb.ipynb", *LONG))
     shell.wait_for(run["id"], "two")
     tracking_id = shell.json("show", run["id"])["tracking_id"]
@@ -174,6 +176,9 @@ def test_a_killed_runner_is_healed_by_the_next_command_that_looks(shell: Shell) 
     assert "killed" in listed["failure"]["reason"]
     assert "cell 3" in listed["failure"]["reason"]
     assert shell.status(tracking_id) == "FAILED"
+    shown = shell.json("show", run["id"])
+    assert shown["defaults"] == {"x": 1}
+    assert shown["code_note"] == "the Git repository has no commit yet"
     said = outputs(shell.run_folder(run["id"]) / "executed.ipynb")
     assert said[-2] == "one\n"
     assert said[-1].startswith("two\n")

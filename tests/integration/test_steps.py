@@ -66,7 +66,8 @@ def test_gates_stand_for_the_model_and_the_environment(shell: Shell) -> None:
     assert low["state"] == "succeeded"
     assert low["verdict"]["checks"][0]["gate"] == "score >= 0.7"
     refused = shell.type("register", low["id"], "--name", "m", code=3)
-    assert "score is 0.6" in refused.stderr
+    assert "score >= 0.7  0.6    0.7" in refused.stdout
+    assert "1 of 1 gates did not pass: score >= 0.7" in refused.stderr
     middle = shell.train(shell.folder / "nb.ipynb", "-p", "score=0.8", "--register", "m")
     assert middle["model"] == "m/1"
     stricter = shell.type("deploy", "m", "--to", "prod", code=3)

@@ -390,6 +390,11 @@ def test_a_merge_says_what_runs_now() -> None:
         "  churn in prod is now version 2",
         "  churn@champion → churn/2",
     ]
+    followed = replace(merged, alias="", later_alias="champion", has_cluster=True)
+    assert text(followed).splitlines()[2:] == [
+        "  churn@champion follows once it has all of the traffic: mlops follow",
+        "next: mlops status churn --env prod --watch",
+    ]
     assert text(Merged(pull_request=done)) == "✔ merged #3: Deploy churn/2 to prod"
     before = text(Merged(pull_request=PULL))
     assert before == "✔ #3 was merged before: Deploy churn/2 to prod"

@@ -438,6 +438,15 @@ def test_what_to_type_next_is_told_as_one_types_it_in_a_cell() -> None:
     assert said == "see `%mlops runs`; %mlops show x; /bin/mlops runs; mlops dev kubeflow"
 
 
+def test_a_version_below_one_is_refused_and_nothing_given_takes_the_one_before() -> None:
+    for words in (["--to", "0"], ["--to", "-1"], ["--to", "v2"]):
+        with pytest.raises(UserError, match="--to"):
+            parse(["rollback", "m", "--env", "prod", *words])
+    with pytest.raises(UserError, match="to is -1"):
+        mlops_nb.rollback("m", "prod", to=-1)
+    assert parse(["rollback", "m", "--env", "prod"])[0] == verbs.Rollback(model="m", env="prod")
+
+
 def test_an_empty_canary_is_refused_by_every_face_and_an_empty_reason_by_none() -> None:
     with pytest.raises(UserError, match="--canary is empty"):
         parse(["deploy", "m", "--to", "prod", "--canary", ""])

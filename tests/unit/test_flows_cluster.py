@@ -21,7 +21,7 @@ from mlops_nb.errors import BackendUnavailable, Conflict, NotFound, UserError
 from mlops_nb.flows.cluster.follow import Follower
 from mlops_nb.flows.cluster.status import status
 from mlops_nb.flows.cluster.steer import record_abort, steer
-from mlops_nb.flows.merge import merge
+from mlops_nb.flows.merge import left_behind, merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,9 +104,9 @@ def test_watching_ends_when_a_canary_was_aborted(world: World) -> None:
     aborted(world)
     found = look(world, model="churn", env="prod", watch=True)
     assert found.is_bad
-    said = text(found)
+    said = " ".join(text(found).split())
     assert "Git says 2, the cluster runs 1, because the canary was aborted at 5 %" in said
-    assert "✘ failed   3.79 > 1.2" in said
+    assert "✘ failed 3.79 > 1.2" in said
     assert "next: mlops rollback churn --env prod | mlops retry churn --env prod" in said
     assert "p95-latency-ratio" in html(found)
 
@@ -166,6 +166,8 @@ def test_a_deployment_is_refused_while_a_canary_is_judged(world: World) -> None:
     assert "mlops status churn --env prod --watch" in error.value.hint
     assert "mlops abort churn --env prod" in error.value.hint
     assert world.forge.find("mlops-nb/prod/churn") is None
+    world.propose(3, cluster=world.cluster, dry_run=True)
+    assert error.value.message in told(world)
     # What changes nothing is no harm, and an aborted canary stands in nobody's way.
     assert world.propose(2, BY_HAND, cluster=world.cluster).is_noop
     steer_(world, Action.ABORT)
@@ -263,7 +265,12 @@ def test_alias_and_tags_follow_what_the_cluster_runs_not_what_was_merged(world: 
     )
     assert (merged.alias, merged.later_alias) == ("", "champion")
     assert "next: mlops status churn --env prod --watch" in text(merged)
+    assert "<code>mlops status churn --env prod --watch</code>" in html(merged)
     assert tags(world, 1) == "merged"
+    # An alias that waits for the cluster was not left behind by a merge made by Git alone.
+    environments = {"prod": world.environment}
+    versions = world.registry.versions("churn")
+    assert not [*left_behind(versions, forge=world.forge, environments=environments)]
     world.until(lambda r: r.stable is not None)
     assert follow(world).done == (
         "churn/1 is tagged mlops_nb.deployed.prod = live",

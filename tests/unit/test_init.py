@@ -67,7 +67,7 @@ def test_a_remote_is_named_in_the_settings_for_us_and_the_cluster(
 @pytest.mark.parametrize(
     ("remote", "why"),
     [
-        ("ftp://git.example.com/a/d.git", "not a URL that Git is reached by"),
+        ("ftp://git.example.com/a/d.git", "not an address of Git"),
         ("https://ann:hunter22@github.com/a/d.git", "holds a user name or password"),
         ("https://github.com/d.git", "names no repository of github"),
     ],

@@ -119,7 +119,13 @@ def test_the_share_at_an_abort_is_that_of_its_newest_analysis() -> None:
         "Failed", "[3.5]", "[3.79]", metadata={"ResolvedPrometheusQuery": 'q{hash="bb"}'}
     )
     found = read_rollout(
-        rollout(abort=True, abortedAt="2026-07-02T18:59:02Z", phase="Degraded"),
+        rollout(
+            abort=True,
+            abortedAt="2026-07-02T18:59:02Z",
+            phase="Degraded",
+            message='RolloutAborted: Rollout aborted update to revision 2: Metric "p95" '
+            "assessed Failed due to failed (2) > failureLimit (1)",
+        ),
         [],
         [
             analysis_run("churn-bb-2-3.1", "2026-07-02T18:57:42Z", phase="Failed",
@@ -142,7 +148,8 @@ def test_measurements_without_samples_and_not_yet_taken() -> None:
     for value in ("[]", "[NaN]"):
         results = [result("Inconclusive", value)]
         run = analysis_run(name, when, phase="Inconclusive", metricResults=results)
-        [measured] = read_rollout(rollout(), [], [run]).failing
+        undecided = [{"reason": "InconclusiveAnalysis"}]
+        [measured] = read_rollout(rollout(pauseConditions=undecided), [], [run]).failing
         assert measured.words == "p95: no data, or too few requests"
     run = analysis_run(name, when, phase="Running", metricResults=[result("Running", "[1]")])
     [analysis] = read_rollout(rollout(), [], [run]).analyses

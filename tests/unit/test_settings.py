@@ -6,7 +6,7 @@ import pytest
 
 from mlops_nb.core.profile import Profile, Toleration
 from mlops_nb.core.settings import Kubeflow, Settings, parse_settings, template
-from mlops_nb.errors import BadSettings, NotFound
+from mlops_nb.errors import BadSettings, NotFound, UserError
 
 
 def read(text: str) -> Settings:
@@ -30,6 +30,56 @@ def test_the_template_says_what_the_defaults_are() -> None:
     prod = settings.environment("prod")
     assert prod.alias == "champion"
     assert prod.canary.weights == (5, 25, 50, 100)
+
+
+def test_the_choices_of_a_forge_are_those_of_a_repository_elsewhere() -> None:
+    text = template("churn", "https://git.example.com/a/b.git", "i@sha256:" + "0" * 64)
+    assert read(text).gitops.kind == "git"
+    before, _, rest = text.partition("\n[gitops]")
+    chosen, _, after = rest.partition("\n[run]")
+    chosen = re.sub(r"^# (?=[a-z_]+ = )", "", chosen, flags=re.MULTILINE)
+    settings = read(f"{before}\n[gitops]{chosen}\n[run]{after}")
+    assert settings.gitops.kind == "github"
+    assert settings.gitops.labels == read("").gitops.labels
+    assert settings.environment("prod").repository == "https://git.example.com/a/b.git"
+
+
+@pytest.mark.parametrize(
+    ("repository", "kind"),
+    [
+        ("https://github.com/acme/deploy.git", "github"),
+        ("git@github.com:acme/deploy.git", "github"),
+        ("ssh://git@gitlab.com:22/group/team/deploy", "gitlab"),
+        ("https://codeberg.org/acme/deploy", "gitea"),
+        ("https://git.example.com/acme/deploy.git", "git"),
+        ("file:///srv/deploy.git", "git"),
+        ("git@server:/srv/deploy.git", "git"),
+        ("../deploy.git", "local"),
+        ("C:deploy.git", "local"),
+    ],
+)
+def test_a_forge_is_known_by_its_address(repository: str, kind: str) -> None:
+    assert read(f'[gitops]\nrepository = "{repository}"').gitops.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('forge = "githb"', "no such forge"),
+        ('forge = "github"', "repository is no URL"),
+        ('repository = "a.git"\ndraft = true', "on this machine has no drafts"),
+        ('repository = "https://g.example.com/a/b"\nauto_merge = true', "plain Git knows no"),
+        ('repository = "https://ann:hunter22@g.example.com/a/b"', "holds a user name or pass"),
+        ('repository = "https://ghp_1234567@github.com/a/b"', "holds a user name or pass"),
+        ('token = "ghp_1234567890"', "no reference to a secret"),
+        ('reviewer = ["ann"]', "unknown key gitops.reviewer"),
+    ],
+)
+def test_what_gitops_cannot_be_is_said_without_credentials(text: str, message: str) -> None:
+    with pytest.raises(BadSettings, match=message) as error:
+        read(f"[gitops]\n{text}")
+    assert "hunter22" not in str(error.value)
+    assert "ghp_" not in str(error.value)
 
 
 def test_every_commented_choice_of_the_template_can_be_uncommented() -> None:
@@ -197,6 +247,33 @@ def test_a_credential_that_stands_there_itself_is_refused_and_not_shown(text: st
     with pytest.raises(BadSettings) as error:
         read(f"[kubeflow]\n{text}")
     assert error.value.message.startswith(f"mlops.toml: kubeflow.{text.partition(' ')[0]} ")
+    assert error.value.hint
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_cluster_is_named_by_environment_and_its_token_by_reference() -> None:
+    assert not read("[environments.prod]").environment("prod").has_cluster
+    text = "[environments.prod]\nargocd = 'https://argocd.example.com/argo'\n"
+    prod = read(f"{text}argocd_token = 'secret:ARGO'").environment("prod")
+    assert prod.has_cluster
+    assert prod.application_of("churn") == "churn-prod"
+    named = read(f"{text}application = 'ml-{{model}}'").environment("prod")
+    assert named.application_of("churn") == "ml-churn"
+    assert read("[environments.prod]\ncontext = 'prod'").environment("prod").has_cluster
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "argocd_token = 'eyJhbGciOi-hunter2'",
+        "argocd = 'https://ann:hunter2@argocd.example.com'",
+        "argocd = 'hunter2.example.com'",
+    ],
+)
+def test_an_argo_cd_that_could_not_be_asked_safely_is_refused(text: str) -> None:
+    with pytest.raises(UserError) as error:
+        read(f"[environments.prod]\n{text}")
+    assert error.value.message.startswith("environment prod: argocd")
     assert error.value.hint
     assert "hunter2" not in str(error.value)
 

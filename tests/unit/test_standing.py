@@ -51,11 +51,14 @@ FAILED = Analysis(
 )  # fmt: skip
 ABORTED = replace(
     CANARY, phase=RolloutPhase.DEGRADED, weight=0, step=0, is_aborted=True, aborted_weight=25,
-    analyses=(FAILED,), message="RolloutAborted: Rollout aborted update to revision 2",
+    analyses=(FAILED,),
+    message='RolloutAborted: Rollout aborted update to revision 2: Metric "p95 ratio" assessed '
+    "Failed due to failed (2) > failureLimit (1)",
 )  # fmt: skip
 NO_DATA = Analysis(
     name="b",
     phase=Phase.INCONCLUSIVE,
+    weight=25,
     metrics=(Measured(metric="p95 ratio", phase=Phase.INCONCLUSIVE),),
 )
 UNDECIDED = replace(PAUSED, pause="InconclusiveAnalysis", analyses=(NO_DATA,))
@@ -80,7 +83,14 @@ def status(**seen: object) -> Status:
             ),
         ),
         (
-            {"rollout": replace(ABORTED, analyses=(), aborted_weight=None)},
+            # By hand: an analysis that failed before is not to blame.
+            {
+                "rollout": replace(
+                    ABORTED,
+                    aborted_weight=None,
+                    message="RolloutAborted: Rollout aborted update to revision 2",
+                )
+            },
             Stage.ABORTED,
             (
                 "Git says 8, the cluster runs 7, because the canary was aborted: Rollout "
@@ -195,6 +205,12 @@ def test_no_verdict_says_what_was_missing() -> None:
         # Resumed, an undecided analysis would be measured again.
         (UNDECIDED, Action.PROMOTE, Operation.SKIP_STEP),
         (UNDECIDED, Action.RETRY, Operation.RESUME),
+        # One in the background has no step to skip.
+        (
+            replace(UNDECIDED, analyses=(replace(NO_DATA, weight=None),)),
+            Action.PROMOTE,
+            Operation.RESUME,
+        ),
         (CANARY, Action.PROMOTE, Operation.SKIP_STEP),
         (CANARY, Action.PROMOTE_FULL, Operation.PROMOTE_FULL),
         (CANARY, Action.ABORT, Operation.ABORT),

@@ -165,6 +165,9 @@ class LocalForge:
     def _propose(self, change: ChangeSet) -> PullRequest:
         git = self._git
         branch = f"refs/heads/{change.branch}"
+        # Read before the pull requests: of one opened in between, the branch is not taken for
+        # somebody else's.
+        tip = git.ref(branch)
         found = self._open(change.branch)
         record = found[0] if found else None
         known = (
@@ -172,7 +175,6 @@ class LocalForge:
             if record
             else Mark()
         )
-        tip = git.ref(branch)
         made = self._trunk.prepare(change, tip, known)
         if record and made is None:
             return self._shown(record)

@@ -105,7 +105,8 @@ def _commits(
             date=raw.date,
             title=raw.message.partition("\n")[0],
             trailers=parse_trailers(change.message),
-            merged_by=raw.committer,
+            # Forges commit in their own name, but what they merge is by who asked for it.
+            merged_by=raw.author if len(raw.parents) > 1 else raw.committer,
             files=Contents(git, blobs, known),
         )
 

@@ -111,10 +111,12 @@ class Mirror(Plumbing):
             told = self.text("cat-file", "--batch-check", stdin=ids.encode())
             missing = [line[:40] for line in told.splitlines() if line.endswith(" missing")]
             if missing:
+                # A server told what commits are here would take their contents for here, too.
                 self._remote(
                     *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--stdin"),
                     *("--filter=blob:none", "origin"),
                     stdin="".join(f"{name}\n" for name in missing),
+                    settings=["fetch.negotiationAlgorithm=noop"],
                 )
         return super().objects(wanted)
 
@@ -155,9 +157,10 @@ class Mirror(Plumbing):
             return f"git clone {self._url}, then: git show -m --first-parent {merged[:12]}"
         return f"git clone {self._url}, then: git log -p origin/{base}..origin/{branch}"
 
-    def _remote(self, *words: str, stdin: str = "") -> str:
+    def _remote(self, *words: str, stdin: str = "", settings: Sequence[str] = ()) -> str:
         """Run a git command that talks to the server; give all that it said."""
-        command = ["git", "-c", f"core.hooksPath={os.devnull}", *words]
+        told = [w for s in (f"core.hooksPath={os.devnull}", *settings) for w in ("-c", s)]
+        command = ["git", *told, *words]
         status, out, err = self._execute(command, stdin.encode(), self._network)
         said = self._login.redact(f"{out.decode(errors='replace')}\n{err}")
         if status:
@@ -183,7 +186,6 @@ def _network(
         # Not in the mirror's own configuration, so that no command fetches unasked, one by one.
         ("remote.origin.promisor", "true"),
         ("remote.origin.partialclonefilter", "blob:none"),
-        ("fetch.negotiationAlgorithm", "default"),
         ("http.lowSpeedLimit", "1"),
         ("http.lowSpeedTime", str(_STALLED)),
         ("core.askPass", ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -308,7 +309,7 @@ class Plumbing:
 
     def look(self, base: str, branch: str, merged: str) -> str:
         """Give the line with which a person looks at a branch, or at what merged it."""
-        command = f"git -C {self.directory}"
+        command = f"git -C {shlex.quote(str(self.directory))}"
         if merged:
             return f"{command} show -m --first-parent {merged[:12]}"
         return f"{command} log -p {base}..{branch}"

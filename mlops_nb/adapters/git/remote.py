@@ -137,7 +137,7 @@ class RemoteForge:
         Raises:
             NotFound: if there is none of this number.
         """
-        return _shown(self._hosting.get(number))
+        return _shown(self._get(number))
 
     def pull_requests(self) -> Sequence[PullRequest]:
         """Give every pull request, newest first."""
@@ -175,7 +175,11 @@ class RemoteForge:
                 said = str(hop() or "")
             except MlopsError as error:
                 raise type(error)(f"{name}: {error.message}", hint=error.hint) from error
-        return f"{self._git.place} at {self._hosting.name}: branches may be pushed, {said}"
+        plain = ", but the token travels unencrypted: use https://"
+        doubt = plain if self._git.place.startswith("http://") else ""
+        return (
+            f"{self._git.place} at {self._hosting.name}: branches may be pushed, {said}{doubt}"
+        )
 
     def _insist(self, what: str, attempt: Callable[[], PullRequest]) -> PullRequest:
         def anew() -> PullRequest:
@@ -217,7 +221,7 @@ class RemoteForge:
         notes = [*_explained(last, found), *self._dress(pull, change.message)]
         if self._gitops.auto_merge:
             # Where nothing has to pass first, it is merged by now.
-            pull = hosting.get(pull.number)
+            pull = self._get(pull.number)
         return replace(
             _shown(pull),
             head=made.head,
@@ -246,7 +250,7 @@ class RemoteForge:
 
     def _merge(self, number: int) -> PullRequest:
         git, hosting = self._git, self._hosting
-        pull = hosting.get(number)
+        pull = self._get(number)
         if pull.state is PullRequestState.MERGED:
             return _shown(pull)
         if pull.state is PullRequestState.CLOSED:
@@ -268,8 +272,14 @@ class RemoteForge:
             )
         message = git.commits([tip])[tip].message if tip else pull.title
         hosting.merge(pull, message)
-        git.forget()
-        return replace(_shown(hosting.get(number)), is_changed=True)
+        return replace(_shown(self._get(number)), is_changed=True)
+
+    def _get(self, number: int) -> PullRequest:
+        pull = self._hosting.get(number)
+        if pull.state is PullRequestState.MERGED:
+            # What is read next must hold it.
+            self._git.forget()
+        return pull
 
 
 def _open(pulls: Sequence[PullRequest]) -> PullRequest | None:

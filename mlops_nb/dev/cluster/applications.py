@@ -5,6 +5,7 @@ Fields are those of Argo CD's Application and of assets/swagger.json of v3.5.
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -304,10 +305,12 @@ def _fits(window: Json, application: Application) -> bool:
 
 
 def _is_open(window: Json) -> bool:
+    """Tell whether a window is open now; its schedule is read in UTC."""
     from croniter import croniter
 
     now = datetime.now(UTC)
     began = croniter(window["schedule"], now + timedelta(seconds=1)).get_prev(datetime)
-    units = {"m": "minutes", "h": "hours", "s": "seconds"}
-    amount, unit = window["duration"][:-1], units[window["duration"][-1]]
-    return bool(began + timedelta(**{unit: float(amount)}) > now)
+    units = {"h": 3600, "m": 60, "s": 1}
+    parts = re.findall(r"([\d.]+)([hms])", window["duration"])
+    seconds = sum(float(number) * units[unit] for number, unit in parts)
+    return bool(began + timedelta(seconds=seconds) > now)

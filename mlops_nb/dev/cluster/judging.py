@@ -184,8 +184,16 @@ def _result(series: _Series) -> Json:
     return result
 
 
-def merged_spec(templates: Sequence[Mapping[str, Any]], args: Sequence[Json]) -> Json:
-    """Give the spec of a run of several templates; given arguments win over their own."""
+def merged_spec(
+    templates: Sequence[Mapping[str, Any]], args: Sequence[Json], analysis: Json
+) -> Json:
+    """Give the spec of a run of several templates.
+
+    Args:
+        templates: the specs of the templates.
+        args: arguments of the rollout's analysis; they win over the templates' own.
+        analysis: the rollout's analysis, whose own `dryRun` counts, too.
+    """
     own = {arg["name"]: arg for template in templates for arg in template.get("args") or []}
     own.update({arg["name"]: arg for arg in args})
     spec: Json = {
@@ -193,6 +201,6 @@ def merged_spec(templates: Sequence[Mapping[str, Any]], args: Sequence[Json]) ->
         "metrics": [metric for template in templates for metric in template["metrics"]],
     }
     for key in ("dryRun", "measurementRetention"):
-        if found := [each for template in templates for each in template.get(key) or []]:
+        if found := [each for part in (*templates, analysis) for each in part.get(key) or []]:
             spec[key] = found
     return json.loads(json.dumps(spec))  # type: ignore[no-any-return]  # a copy of its own

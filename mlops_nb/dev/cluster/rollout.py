@@ -132,6 +132,8 @@ class LiveRollout:
         if not self.stable or self.status.get("promoteFull") or self._is_within_window():
             self._promote()
             return
+        if self.status.get("controllerPause") and not self.status.get("pauseConditions"):
+            self._resume()
         self._watch_background(now)
         while not self.status.get("abort") and self._play(now):
             self.version += 1
@@ -179,10 +181,22 @@ class LiveRollout:
         self.note = f"step {', '.join(step)} {_PASSED_OVER}"
         return True
 
+    def _resume(self) -> None:
+        """Go on after a pause that somebody took away; what had no verdict is measured again.
+
+        The rules are completedPauseStep of rollout/canary.go and needsNewAnalysisRun of
+        rollout/analysis.go.
+        """
+        del self.status["controllerPause"]
+        if self.step_run is not None and self.step_run.phase is Phase.INCONCLUSIVE:
+            self.step_run = None
+        if self.background is not None and self.background.phase is Phase.INCONCLUSIVE:
+            self.background = None
+        if self.step < len(self.steps) and "pause" in self.steps[self.step]:
+            self._end_step()
+            self.status["currentStepIndex"] = self.step + 1
+
     def _pause(self, pause: Json, now: float) -> bool:
-        if self.status.pop("controllerPause", None):
-            # Somebody took the pause away.
-            return True
         if "duration" not in pause:
             self._hold("CanaryPauseStep")
             return False
@@ -192,15 +206,11 @@ class LiveRollout:
 
     def _analyse(self, analysis: Json, now: float) -> bool:
         run = self.step_run
-        if run is not None and run.phase is Phase.INCONCLUSIVE:
-            if not self.status.pop("controllerPause", None):
-                self._hold("InconclusiveAnalysis")
-                return False
-            # Resumed after no verdict: it is measured again.
-            run = None
         if run is None:
             self.step_run = self._run(analysis, f"{self.step}", "Step", now)
             return False
+        if run.phase is Phase.INCONCLUSIVE:
+            self._hold("InconclusiveAnalysis")
         if run.phase in {Phase.FAILED, Phase.ERROR}:
             self._abort(f"Step-based analysis phase error/failed: {run.message}")
         return run.phase is Phase.SUCCESSFUL
@@ -215,10 +225,7 @@ class LiveRollout:
         elif run.phase in {Phase.FAILED, Phase.ERROR}:
             self._abort(f"Background analysis phase error/failed: {run.message}")
         elif run.phase is Phase.INCONCLUSIVE and not self.status.get("pauseConditions"):
-            if self.status.pop("controllerPause", None):
-                self.background = self._run(analysis, "", "Background", now)
-            else:
-                self._hold("InconclusiveAnalysis")
+            self._hold("InconclusiveAnalysis")
 
     def _run(self, analysis: Json, infix: str, kind: str, now: float) -> AnalysisRun:
         revision = self.sets[self.current].revision
@@ -240,7 +247,9 @@ class LiveRollout:
         lacking = [each for each in wanted if each not in self._templates]
         args = [self._argument(arg) for arg in analysis.get("args") or []]
         spec = merged_spec(
-            [self._templates[each]["spec"] for each in wanted if each not in lacking], args
+            [self._templates[each]["spec"] for each in wanted if each not in lacking],
+            args,
+            analysis,
         )
         if lacking:
             raise UserError(f"there is no AnalysisTemplate {', '.join(lacking)}")

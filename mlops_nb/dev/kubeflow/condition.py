@@ -102,7 +102,10 @@ class _Judge:
         if self._take("!"):
             return not self._truth(self._unary())
         if self._take("-"):
-            return -self._unary()
+            value = self._unary()
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise BadCondition(f"cannot negate {value!r}: {self._text}")
+            return -value
         if self._take("("):
             value = self.either()
             if not self._take(")"):

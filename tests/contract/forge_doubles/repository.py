@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORGE = {
-    "GIT_AUTHOR_NAME": "Forge",
-    "GIT_AUTHOR_EMAIL": "noreply@forge.test",
+    "GIT_AUTHOR_NAME": "Bob",
+    "GIT_AUTHOR_EMAIL": "bob@example.com",
     "GIT_COMMITTER_NAME": "Forge",
     "GIT_COMMITTER_EMAIL": "noreply@forge.test",
     "GIT_CONFIG_GLOBAL": "/dev/null",

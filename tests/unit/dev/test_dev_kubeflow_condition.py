@@ -61,6 +61,8 @@ def test_it_holds_or_not(condition: str, *, expected: bool) -> None:
         (f"{of('nobody')} == 1", "no such key: nobody"),
         (f"{of('t')} > 5", "cannot compare"),
         (f"{of('b')} < true", "cannot compare"),
+        ("-'' == 1", "cannot negate"),
+        ("-true == 1", "cannot negate"),
         (f"int({of('t')}) == 5", "is not possible"),
         ("", "ends too early"),
         (f"({of('b')} == true", "a bracket is open"),
