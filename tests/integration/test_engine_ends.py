@@ -69,7 +69,9 @@ def test_a_killed_kernel(tmp_path: Path) -> None:
     got = run_cells(
         tmp_path,
         "print('kept')",
-        "import os\nprint('last words', flush=True)\nos.kill(os.getpid(), 9)",
+        # A moment for zmq's own thread: what it has not written to the socket dies with it.
+        "import os, time\nprint('last words', flush=True)\n"
+        "time.sleep(0.5)\nos.kill(os.getpid(), 9)",
     )
     assert got.outcome.state is RunState.FAILED
     assert got.outcome.failure
