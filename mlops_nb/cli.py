@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from mlops_nb.core.events import Progress, RunMoved
 from mlops_nb.core.outcome import ensure_success
-from mlops_nb.core.results import Diagnosis, StatusList, SweepResult
+from mlops_nb.core.results import DeploymentHistory, Diagnosis, StatusList, SweepResult
 from mlops_nb.core.run import Run
 from mlops_nb.core.verbs import Retry, Status, Sweep, Train
 from mlops_nb.errors import GateFailed, MlopsError, UserError
 from mlops_nb.grammar import Help, parse, parser
+from mlops_nb.words import Form
 
 if TYPE_CHECKING:
     from mlops_nb.core.events import Event
@@ -62,19 +63,19 @@ def _answer(words: list[str]) -> int:
         from mlops_nb.dev.rehearsal import main as rehearse
 
         return rehearse(words[1:])
-    wants_json = "--json" in words
+    form = Form.JSON if "--json" in words else Form.TEXT
     try:
-        verb, wants_json = parse(words or ["--help"])
-        return _do(verb, wants_json=wants_json)
+        verb, form = parse(words or ["--help"])
+        return _do(verb, form)
     except Help as help_:
         print(help_, end="")
         return 0
     except MlopsError as error:
-        _report(error, wants_json=wants_json)
+        _report(error, form)
         return error.exit_code
 
 
-def _do(verb: Verb, *, wants_json: bool) -> int:
+def _do(verb: Verb, form: Form) -> int:
     from mlops_nb.project import Project
 
     if isinstance(verb, Train | Sweep | Retry) and verb.wait is None:
@@ -86,7 +87,7 @@ def _do(verb: Verb, *, wants_json: bool) -> int:
     teller = _Teller()
     result = project.run(verb, teller)
     teller.end()
-    _show(result, wants_json=wants_json)
+    _show(result, form)
     return _exit_code(result, verb)
 
 
@@ -106,12 +107,14 @@ def _exit_code(result: object, verb: Verb) -> int:
     return 0
 
 
-def _show(result: object, *, wants_json: bool) -> None:
+def _show(result: object, form: Form) -> None:
     from mlops_nb import wire
-    from mlops_nb.display import text
+    from mlops_nb.display import sheet, text
 
-    if wants_json:
+    if form is Form.JSON:
         print(wire.dumps(result, indent=2))
+    elif form is Form.CSV and isinstance(result, DeploymentHistory):
+        print(sheet(result), end="")
     elif isinstance(result, Iterator):
         for line in result:
             sys.stdout.write(line)
@@ -120,11 +123,11 @@ def _show(result: object, *, wants_json: bool) -> None:
         print(text(result), flush=True)
 
 
-def _report(error: MlopsError, *, wants_json: bool) -> None:
-    if wants_json:
-        _show({"error": describe(error)}, wants_json=True)
+def _report(error: MlopsError, form: Form) -> None:
+    if form is Form.JSON:
+        _show({"error": describe(error)}, form)
     elif isinstance(error, GateFailed):
-        _show(error.verdict, wants_json=False)
+        _show(error.verdict, Form.TEXT)
     print(error, file=sys.stderr)
 
 

@@ -120,7 +120,7 @@ def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901
         case verbs.History():
             return _history(project, verb)
         case verbs.Rollback():
-            return steering.rollback(project, verb)
+            return steering.rollback(project, verb, tell=tell)
         case verbs.Eject():
             return _eject(project, verb, tell)
         case _:

@@ -13,6 +13,7 @@ from mlops_nb.core.run import RunState
 from mlops_nb.errors import UserError
 from mlops_nb.words import (
     Adder,
+    Form,
     Help,
     Parser,
     checked,
@@ -238,6 +239,8 @@ def _delivering(add: Adder) -> None:
         "tell who deployed which model when, and with what data",
         "history",
         "history churn --env prod",
+        "history --limit 1000 --csv",
+        csv="one line a deployment, after a line of headings",
     )
     verb.add_argument("model", nargs="?", default="", metavar="MODEL")
     environment_word(verb, "--env", default="", help="only this environment")
@@ -245,7 +248,7 @@ def _delivering(add: Adder) -> None:
     verb = add.verb(
         "rollback",
         "propose the return to an earlier version",
-        "rollback churn --env prod",
+        "rollback churn --env prod --dry-run",
         "rollback churn --env prod --to 5 --reason 'p95 doubled'",
     )
     verb.add_argument("model", metavar="MODEL")
@@ -254,6 +257,11 @@ def _delivering(add: Adder) -> None:
         "--to", type=from_one, default=0, metavar="VERSION", help="else the one before"
     )
     verb.add_argument("--reason", default="", metavar="TEXT", help="for the record")
+    verb.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show the change, whether steps run again and whether the model is still there",
+    )
 
 
 def _steering(add: Adder) -> None:
@@ -338,7 +346,7 @@ def _leaving(add: Adder) -> None:
     place_words(verb)
 
 
-def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[verbs.Verb, bool]:
+def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[verbs.Verb, Form]:
     """Read a line.
 
     Args:
@@ -346,7 +354,7 @@ def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[verbs.Verb, 
         prog: what stands before the verb, for help and errors.
 
     Returns:
-        the verb, and whether JSON was asked for.
+        the verb, and how its result is to be shown.
 
     Raises:
         UserError: if the line is wrong.
@@ -375,7 +383,7 @@ def parse(words: str | Sequence[str], prog: str = "mlops") -> tuple[verbs.Verb, 
             f"{prog} {given['verb']}: unrecognized: {' '.join(unknown)}",
             hint=f"see {prog} {given['verb']} --help",
         )
-    wants_json = given.pop("json")
+    form = given.pop("form")
     class_ = verbs.BY_NAME[given["verb"]]
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
-    return class_(**values), wants_json
+    return class_(**values), form

@@ -15,6 +15,7 @@ from mlops_nb.core.outcome import ensure_success
 from mlops_nb.core.run import Run
 from mlops_nb.core.verbs import Eject, Inspect, Retry, Schedule, Show, Sweep, Train
 from mlops_nb.grammar import Help, parse, parser
+from mlops_nb.words import Form
 
 if TYPE_CHECKING:
     from mlops_nb.core.events import Event
@@ -38,7 +39,7 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
     from mlops_nb.project import INSIDE_RUN, Project
 
     try:
-        verb, wants_json = parse(line or "--help", _PROG)
+        verb, form = parse(line or "--help", _PROG)
     except Help as help_:
         print(help_, end="")
         return None
@@ -49,11 +50,11 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
     if isinstance(verb, Retry) and verb.env:
         # About a canary, it has no run to show.
         with drawing_refusals():
-            return _give(project.run(verb, _say), wants_json=wants_json)
+            return _give(project.run(verb, _say), form)
     if isinstance(verb, Train | Sweep | Retry) and verb.wait is None:
         verb = replace(verb, wait=not is_live())
     is_dry = isinstance(verb, Train) and verb.dry_run
-    if isinstance(verb, Train | Sweep | Retry | Show) and not (wants_json or is_dry):
+    if isinstance(verb, Train | Sweep | Retry | Show) and not (form is Form.JSON or is_dry):
         if is_kernel() and not is_inside_run:
             return _show_run(verb, project, shell, on_display)
         with drawing_refusals():
@@ -62,7 +63,7 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
                 on_display.add((result.id, shell.execution_count))
             return _checked(result, verb)
     with drawing_refusals():
-        return _give(project.run(verb, _say), wants_json=wants_json)
+        return _give(project.run(verb, _say), form)
 
 
 def _as_saved() -> str:
@@ -77,11 +78,16 @@ def _as_saved() -> str:
     return path
 
 
-def _give(result: Any, *, wants_json: bool) -> Any:
-    if wants_json:
+def _give(result: Any, form: Form) -> Any:
+    if form is Form.JSON:
         from mlops_nb import wire
 
         print(wire.dumps(result, indent=2))
+        return None
+    if form is Form.CSV:
+        from mlops_nb.display import sheet
+
+        print(sheet(result), end="")
         return None
     if isinstance(result, Iterator):
         try:

@@ -304,6 +304,13 @@ class Registry(Protocol):
             NotFound: if there is no such model, version or alias.
         """
 
+    def has_files(self, version: ModelVersion) -> bool:
+        """Tell whether a registered version's files are still where the registry says.
+
+        Raises:
+            BackendError: if that cannot be seen from here.
+        """
+
     def point(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version."""
 

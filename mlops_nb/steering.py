@@ -91,14 +91,14 @@ def _follow(project: Project, verb: verbs.Follow, tell: Listener) -> Followed:
         registry=project.registry,
         cluster_of=project.cluster,
         environments=project.settings.environments,
-        revert=partial(rollback, project),
+        revert=partial(rollback, project, tell=tell),
         tell=tell,
     )
     return follower.follow(verb, sleep=time.sleep, now=partial(datetime.now, UTC))
 
 
 def rollback(
-    project: Project, verb: verbs.Rollback, because: Rollout | None = None
+    project: Project, verb: verbs.Rollback, because: Rollout | None = None, *, tell: Listener
 ) -> Deployment:
     """Propose the return to an earlier version; `because` of what a rollout showed, if so."""
     from mlops_nb.flows import rollback as flow
@@ -106,8 +106,12 @@ def rollback(
     return flow.rollback(
         verb,
         forge=project.forge,
+        registry=project.registry,
         environment=project.settings.environment(verb.env),
+        tracking_uri=project.tracking_uri,
         requested_by=project.person,
         tool=project.tool,
+        tell=tell,
+        cluster=project.cluster(verb.env),
         because=because,
     )

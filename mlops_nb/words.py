@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlops_nb import completion
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 
 class Help(Exception):
     """Help was asked for; the text is the argument."""
+
+
+class Form(StrEnum):
+    """How a face shows what a verb gives."""
+
+    TEXT = "text"
+    JSON = "json"
+    CSV = "csv"
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,8 +102,17 @@ class Adder:
         self._parsers = parsers
         self._prog = prog
 
-    def verb(self, name: str, help_: str, *examples: str) -> argparse.ArgumentParser:
-        """Add a verb with one sentence of help and lines that show it."""
+    def verb(
+        self, name: str, help_: str, *examples: str, csv: str = ""
+    ) -> argparse.ArgumentParser:
+        """Add a verb with one sentence of help and lines that show it.
+
+        Args:
+            name: what is typed.
+            help_: the sentence.
+            examples: the lines.
+            csv: what its `--csv` gives; empty where it has none.
+        """
         lines = "\n".join(f"  {self._prog} {example}" for example in examples)
         added: argparse.ArgumentParser = self._parsers.add_parser(
             name,
@@ -104,11 +122,19 @@ class Adder:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        added.add_argument(
+        forms = added.add_mutually_exclusive_group()
+        forms.add_argument(
             "--json",
-            action="store_true",
+            dest="form",
+            action="store_const",
+            const=Form.JSON,
+            default=Form.TEXT,
             help="one JSON document on stdout, messages on stderr; docs/json.md describes it",
         )
+        if csv:
+            forms.add_argument(
+                "--csv", dest="form", action="store_const", const=Form.CSV, help=csv
+            )
         return added
 
 

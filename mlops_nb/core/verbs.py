@@ -248,12 +248,14 @@ class Rollback:
         env: environment.
         to: version to return to; 0 takes the one before.
         reason: why, for the record.
+        dry_run: show the change and what it would meet, write nothing.
     """
 
     model: str
     env: str
     to: int = 0
     reason: str = ""
+    dry_run: bool = False
     verb: Literal["rollback"] = "rollback"
 
     def __post_init__(self) -> None:

@@ -16,11 +16,15 @@ from mlops_nb.core.change import (
     read_lock_path,
 )
 from mlops_nb.core.delivery import Deployment, did_you_mean
-from mlops_nb.core.model import ModelVersion
-from mlops_nb.errors import MlopsError, NotFound, UserError
-from mlops_nb.manifests.evidence import read_marker, rollback_body, unified_diff
+from mlops_nb.core.events import Note
+from mlops_nb.core.model import ModelRef, ModelVersion
+from mlops_nb.errors import BackendError, MlopsError, NotFound, UserError
+from mlops_nb.manifests.evidence import Meets, read_marker, rollback_body, unified_diff
 from mlops_nb.manifests.lock import read_lock
+from mlops_nb.manifests.markdown import prose
 from mlops_nb.manifests.render import render
+from mlops_nb.manifests.returning import commits_path, way_of_return
+from mlops_nb.redaction import strip_userinfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.delivery import Environment
     from mlops_nb.core.rollout import Rollout
     from mlops_nb.core.verbs import Rollback
-    from mlops_nb.ports import Forge
+    from mlops_nb.ports import Cluster, Forge, Listener, Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +49,12 @@ def rollback(
     *,
     forge: Forge,
     environment: Environment,
+    registry: Registry,
+    tracking_uri: str,
     requested_by: str,
     tool: str,
+    tell: Listener,
+    cluster: Cluster | None = None,
     because: Rollout | None = None,
 ) -> Deployment:
     """Propose the revert as a pull request on the deployments' own branch.
@@ -58,12 +66,18 @@ def rollback(
         verb: the request.
         forge: the GitOps repository.
         environment: the environment named by the request.
+        registry: asked whether the earlier version is still there.
+        tracking_uri: tracking server of that registry.
         requested_by: who asks.
         tool: name and version of this tool.
+        tell: told what could not be found out.
+        cluster: what runs the environment, asked whether steps would run again; None where
+            none is configured.
         because: the rollout whose abort it answers; what it showed becomes evidence.
 
     Raises:
-        NotFound: if the model was never deployed there, or never with the version asked for.
+        NotFound: if the model was never deployed there, or never with the version asked for,
+            or if that version's files are gone: pods would have nothing to fetch.
         UserError: if there is no earlier version.
         Conflict: if the branch holds other people's commits that conflict.
     """
@@ -75,7 +89,9 @@ def rollback(
         )
     steps, target = _way_back(verb, live, forge)
     current = _current(forge, steps, verb.model)
+    kept = _kept(verb, target, registry, tracking_uri, tell)
     files = _reverted(current, steps)
+    is_rendered = files is None
     if files is None:
         at_the_time = replace(environment, image=target.image)
         files = dict(render(_version(target), target, at_the_time, current))
@@ -88,11 +104,34 @@ def rollback(
         live,
         target,
         [f"{step.commit.sha[:12]} {step.commit.title}" for step in steps],
+        meets=Meets(
+            traffic=way_of_return(
+                verb.model,
+                environment,
+                before=current,
+                after=files,
+                commits=forge.log(commits_path(verb.model)),
+                rollout=_running(verb, cluster, tell),
+            ),
+            kept=kept,
+            is_rendered=is_rendered,
+        ),
         requested_by=requested_by,
         reason=verb.reason,
         diff=diff,
         because=because,
     )
+    deployment = Deployment(
+        version=restored,
+        environment=environment,
+        previous=live.version,
+        files=files,
+        body=body,
+        diff=diff,
+        action="rollback",
+    )
+    if verb.dry_run:
+        return deployment
     pull = forge.propose(
         ChangeSet(
             branch=branch_of(verb.model, verb.env),
@@ -102,16 +141,59 @@ def rollback(
             files=files,
         )
     )
-    return Deployment(
-        version=restored,
-        environment=environment,
-        previous=live.version,
-        pull_request=pull,
-        files=files,
-        body=body,
-        diff=diff,
-        action="rollback",
-    )
+    return replace(deployment, pull_request=pull)
+
+
+def _kept(
+    verb: Rollback, target: LockFile, registry: Registry, tracking_uri: str, tell: Listener
+) -> str:
+    """Say whether pods can still fetch the version; refuse one that they cannot.
+
+    Where that cannot be told, the way back stays open: it is needed most when things are down.
+    """
+    here = strip_userinfo(tracking_uri)
+    try:
+        if target.tracking_uri and target.tracking_uri != here:
+            raise BackendError(f"it was deployed from {target.tracking_uri}, not from {here}")
+        missing = _missing(target, registry)
+    except BackendError as error:
+        said = f"whether {_version(target)} can still be fetched could not be told"
+        tell(Note(text=f"{said}: {error.message}"))
+        return f"⚠️ **{said}**: {prose(error.message)}"
+    if not missing:
+        return "in the registry under the same digest, and its files are there."
+    if not verb.dry_run:
+        raise NotFound(
+            f"{missing}: pods that return to it could not fetch it; nothing was written",
+            hint=f"see what is there: mlops models {verb.model}; deploy another: mlops deploy "
+            f"{verb.model}/N --to {verb.env}; or go further back: --to VERSION",
+        )
+    tell(Note(text=f"{missing}: without --dry-run this return is refused"))
+    return f"⛔ **GONE: {prose(missing)}. Pods could not fetch it; this return is refused.**"
+
+
+def _missing(target: LockFile, registry: Registry) -> str:
+    """Say why a version cannot be fetched any more; empty if it can."""
+    wanted = ModelRef(name=target.model, version=target.version)
+    try:
+        found = registry.resolve(wanted)
+    except NotFound:
+        return f"{wanted} is in the registry no longer"
+    if found.digest and target.digest and found.digest != target.digest:
+        return f"{wanted} is in the registry as {found.digest}, was deployed as {target.digest}"
+    if not registry.has_files(found):
+        return f"the files of {wanted} are no longer at {strip_userinfo(found.source)}"
+    return ""
+
+
+def _running(verb: Rollback, cluster: Cluster | None, tell: Listener) -> Rollout | None:
+    if cluster is None:
+        return None
+    try:
+        return cluster.rollout(verb.model)
+    except (BackendError, UserError) as error:
+        tell(Note(text=f"whether a canary is running could not be told: {error.message}"))
+        return None
 
 
 def _live(verb: Rollback, forge: Forge) -> LockFile:

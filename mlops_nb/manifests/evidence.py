@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,10 +23,25 @@ if TYPE_CHECKING:
 _MARKER = re.compile(r"<!-- mlops-nb: (\{.*\}) -->")
 # Forges refuse bodies above 65,536 characters.
 _LONGEST_DIFF = 40_000
-_WINDOW = (
-    "Within the rollback window the old pods come back at once; later, the return goes through "
-    "the canary's steps. A canary that is still running is ended."
+_RENDERED = (
+    "Files were edited since, so that `git revert` would stop with a conflict: the record of "
+    "version {version} is rendered into them as they are now. It takes back:"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meets:
+    """What a return to an earlier version would meet.
+
+    Args:
+        traffic: whether steps run again, Markdown.
+        kept: whether pods can still fetch the version, Markdown.
+        is_rendered: whether files were edited since, so that no revert fits.
+    """
+
+    traffic: str
+    kept: str
+    is_rendered: bool = False
 
 
 def pull_request_body(evidence: Evidence) -> str:
@@ -51,6 +67,7 @@ def rollback_body(
     target: LockFile,
     reverted: Iterable[str],
     *,
+    meets: Meets,
     requested_by: str,
     reason: str,
     diff: str,
@@ -62,6 +79,7 @@ def rollback_body(
         live: record of the version to leave.
         target: record of the version to return to.
         reverted: commits that are reverted, a line each.
+        meets: what the return would meet.
         requested_by: who asks.
         reason: why, in their words; empty if they gave none.
         diff: the change as a unified diff.
@@ -89,12 +107,27 @@ def rollback_body(
             f"Reason: {prose(reason) or 'none was given.'}",
         ),
         *((_showed(because),) if because and because.failing else ()),
-        ("It reverts:", "", *(f"- {prose(line)}" for line in reverted)),
-        (_WINDOW,),
+        (
+            _RENDERED.format(version=target.version) if meets.is_rendered else "It reverts:",
+            "",
+            *(f"- {prose(line)}" for line in reverted),
+        ),
+        _met(live, target, meets),
         _folded(diff),
         (marker(hidden),),
     )
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def _met(live: LockFile, target: LockFile, meets: Meets) -> Iterator[str]:
+    yield "### What the return meets"
+    yield ""
+    yield f"- Traffic: {meets.traffic} A canary that is still running is ended."
+    yield f"- Model: {meets.kept}"
+    if target.image == live.image:
+        yield "- Server image: the same as now."
+    else:
+        yield "- Server image: ⚠️ another than now; whether it can still be pulled is not known."
 
 
 def _showed(rollout: Rollout) -> Iterator[str]:

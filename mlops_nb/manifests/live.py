@@ -53,7 +53,7 @@ def read_rollout(
     return Rollout(
         phase=_phase(status.get("phase", "")),
         message=str(status.get("message", "")),
-        wanted=_served(rollout, current),
+        wanted=served(rollout, current),
         stable=_served_by(by_template, stable, rollout, current) if stable else None,
         step=int(status.get("currentStepIndex") or 0),
         steps=len(steps),
@@ -125,11 +125,11 @@ def _served_by(
     current: str,
 ) -> Served:
     if template in by_template:
-        return _served(by_template[template], template)
-    return _served(rollout, template) if template == current else Served(template=template)
+        return served(by_template[template], template)
+    return served(rollout, template) if template == current else Served(template=template)
 
 
-def _served(owner: Mapping[str, Any], template: str) -> Served:
+def served(owner: Mapping[str, Any], template: str) -> Served:
     """Read which version the pods of a Rollout or ReplicaSet carry."""
     spec = owner.get("spec", {}).get("template", {}).get("spec", {})
     containers = [*spec.get("initContainers", []), *spec.get("containers", [])]

@@ -63,6 +63,19 @@ def render(
     return {p: content for p, content in files.items() if current.get(p) != content}
 
 
+def built_rollout(
+    model: str, environment: Environment, files: Mapping[str, bytes]
+) -> dict[str, Any] | None:
+    """Give the Rollout as base and overlay build it; None if there is none with pods.
+
+    Raises:
+        UserError: if one of the two was broken by hand.
+    """
+    applied = _applied(model, environment, files)
+    rollouts = (document for _, document in applied if document["kind"] == "Rollout")
+    return next((r for r in rollouts if "template" in (r.get("spec") or {})), None)
+
+
 def _check_layout(model: str, environment: Environment, current: Mapping[str, bytes]) -> None:
     folder = base_path(model, environment.target)
     name = "rollout.yaml" if environment.target == "rollout" else "serviceaccount.yaml"

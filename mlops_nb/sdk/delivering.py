@@ -117,8 +117,15 @@ def history(model: str = "", *, env: str = "", limit: int = 50) -> DeploymentHis
     return result
 
 
-def rollback(model: str, env: str, *, to: int = 0, reason: str = "") -> Deployment:
-    """Propose the return to an earlier version, as a pull request."""
-    verb = verbs.Rollback(model=model, env=env, to=to, reason=reason)
+def rollback(
+    model: str, env: str, *, to: int = 0, reason: str = "", dry_run: bool = False
+) -> Deployment:
+    """Propose the return to an earlier version, as a pull request.
+
+    Raises:
+        NotFound: if there is no such version to return to, or its files are gone; nothing is
+            written.
+    """
+    verb = verbs.Rollback(model=model, env=env, to=to, reason=reason, dry_run=dry_run)
     result: Deployment = ask(verb)
     return result

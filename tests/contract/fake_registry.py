@@ -48,6 +48,7 @@ class FakeRegistry:
         self.registered: list[ModelVersion] = []
         self.aliases: dict[tuple[str, str], int] = {}
         self.down = False
+        self.without_files: set[str] = set()
 
     def log_metrics(self, tracking_id: str, metrics: Mapping[str, float]) -> None:
         """Log as the notebook would."""
@@ -56,6 +57,10 @@ class FakeRegistry:
     def log_model(self, tracking_id: str, name: str) -> None:
         """Log a model as the notebook would."""
         self._of(tracking_id).models.append(name)
+
+    def lose_files(self, version: ModelVersion) -> None:
+        """Delete a version's files, as a store that cleans up would."""
+        self.without_files.add(str(version))
 
     def begin(self, run: Run, tags: Mapping[str, str]) -> Run:
         self._answer()
@@ -207,6 +212,10 @@ class FakeRegistry:
             if bare or version.version == ref.version or ref.alias in version.aliases:
                 return version
         raise NotFound(f"there is no {ref}", hint="`mlops models` lists them")
+
+    def has_files(self, version: ModelVersion) -> bool:
+        self._answer()
+        return str(version) not in self.without_files
 
     def point(self, name: str, alias: str, version: int) -> None:
         self.resolve(ModelRef(name=name, version=version))

@@ -127,9 +127,13 @@ class World:
         return rollback(
             verb,
             forge=self.forge,
+            registry=self.registry,
             environment=self.environment,
+            tracking_uri="https://mlflow.example.com",
             requested_by=ANN,
             tool="mlops_nb/0",
+            tell=self.events.append,
+            cluster=self.cluster,
             because=because,
         )
 

@@ -20,7 +20,7 @@ from mlops_nb.core.data import Dataset
 from mlops_nb.core.events import Progress
 from mlops_nb.core.gate import Check, Outcome, Verdict
 from mlops_nb.core.lineage import CodeState
-from mlops_nb.core.model import ModelRef
+from mlops_nb.core.model import ModelRef, ModelVersion
 from mlops_nb.core.run import Failure, Run, RunState
 from mlops_nb.errors import NotFound, UserError
 from mlops_nb.ports import Registry
@@ -43,6 +43,7 @@ class Notebook(Protocol):
 
     def log_metrics(self, tracking_id: str, metrics: dict[str, float]) -> None: ...
     def log_model(self, tracking_id: str, name: str) -> None: ...
+    def lose_files(self, version: ModelVersion) -> None: ...
 
 
 @dataclass
@@ -68,6 +69,15 @@ class MlflowNotebook:
         model = client.create_logged_model(experiment, name=name, source_run_id=tracking_id)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, "READY")
+
+    def lose_files(self, version: ModelVersion) -> None:
+        from mlflow import MlflowClient
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        client = MlflowClient(self.uri, self.uri)
+        place = client.get_model_version_download_uri(version.name, str(version.version))
+        folder = get_artifact_repository(place, tracking_uri=self.uri)
+        folder.delete_artifacts()  # type: ignore[no-untyped-call]  # MLflow has no types for it
 
 
 @dataclass
@@ -457,6 +467,17 @@ def test_what_is_not_registered_is_not_found(bench: Bench, model: str) -> None:
         bench.registry.point(model, "champion", 7)
     with pytest.raises(NotFound):
         bench.registry.mark(model, 7, {"mlops_nb.deployed.prod": "live"})
+
+
+def test_a_version_whose_files_were_deleted_is_told_from_one_that_has_them(
+    bench: Bench, model: str
+) -> None:
+    run = bench.registry.begin(new_run(), {})
+    bench.notebook.log_model(run.tracking_id, "model")
+    version = bench.registry.register(bench.registry.finish(done(run), {}), model)
+    assert bench.registry.has_files(version)
+    bench.notebook.lose_files(version)
+    assert not bench.registry.has_files(version)
 
 
 def test_a_run_without_one_model_is_not_registered(bench: Bench, model: str) -> None:

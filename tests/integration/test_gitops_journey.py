@@ -19,7 +19,7 @@ from mlops_nb.core.gate import Check, Outcome, Verdict
 from mlops_nb.core.model import ModelRef, ModelVersion
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.verbs import Deploy, History, Merge, Rollback
-from mlops_nb.errors import Conflict, GateFailed, NotFound, UserError
+from mlops_nb.errors import BackendUnavailable, Conflict, GateFailed, NotFound, UserError
 from mlops_nb.flows.deploy import deploy
 from mlops_nb.flows.history import history
 from mlops_nb.flows.merge import merge
@@ -43,14 +43,22 @@ class Versions:
     pickled: bool = False
     aliases: dict[str, int] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
+    digests: dict[int, str] = field(default_factory=dict)
+    without_files: set[int] = field(default_factory=set)
+    is_down: bool = False
 
     def resolve(self, ref: ModelRef) -> ModelVersion:
         assert ref.version is not None
+        if self.is_down:
+            raise BackendUnavailable("the registry does not answer")
+        if ref.version in self.gone:
+            raise NotFound(f"there is no {ref}")
         return ModelVersion(
             name=ref.name,
             version=ref.version,
             source=f"s3://key:secret@bucket/m-{ref.version}",
-            digest=f"sha256:{ref.version:064x}",
+            digest=self.digests.get(ref.version, f"sha256:{ref.version:064x}"),
             flavor="sklearn" if self.pickled else "onnx",
             uses_pickle=self.pickled,
             run=f"{ref.name}-{ref.version:06x}",
@@ -75,6 +83,9 @@ class Versions:
                 Dataset(name="train", uri="s3://d/x", digest="sha256:" + "e" * 64, size=1),
             ),
         )
+
+    def has_files(self, version: ModelVersion) -> bool:
+        return version.version not in self.without_files
 
     def point(self, name: str, alias: str, version: int) -> None:
         self.aliases[f"{name}@{alias}"] = version
@@ -107,6 +118,8 @@ class World:
     path: Path
     registry: Versions = field(default_factory=Versions)
     events: list[Event] = field(default_factory=list)
+    tracking_uri: str = "https://bob:pw@mlflow.example.com"
+    cluster: Any = None
 
     @property
     def forge(self) -> LocalForge:
@@ -145,9 +158,13 @@ class World:
         return rollback(
             Rollback(model=model, env=more.pop("env", "prod"), **more),
             forge=self.forge,
+            registry=cast("Registry", self.registry),
+            tracking_uri=self.tracking_uri,
             environment=PROD,
             requested_by="Bob <bob@example.com>",
             tool="mlops_nb/0.1.0",
+            tell=self.events.append,
+            cluster=self.cluster,
         )
 
     def lock(self, model: str = "churn", environment: str = "prod") -> Any:
@@ -592,3 +609,101 @@ def test_two_environments_first_deployments_both_merge(world: World) -> None:
     world.merge(two.number)
     assert world.lock(environment="stage").version == 1
     assert world.registry.aliases == {"churn@champion": 1}
+
+
+def test_a_dry_run_of_a_rollback_tells_what_it_would_meet_and_writes_nothing(
+    world: World,
+) -> None:
+    world.live("churn/1")
+    world.live("churn/2")
+    merged = git(world.path, "rev-parse", "main")
+    before = git(world.path, "for-each-ref")
+    done = world.rollback(dry_run=True)
+    assert (done.action, done.previous, done.version.version) == ("rollback", 2, 1)
+    assert done.pull_request is None
+    assert "+  value: models:/churn/1" in done.diff
+    assert f"It reverts:\n\n- {merged[:12]} Merge pull request" in done.body
+    assert (
+        "- Traffic: **at once, without steps**: ReplicaSets made in between: 0 "
+        "(rollbackWindow: 3 revisions)." in done.body
+    )
+    assert "- Model: in the registry under the same digest" in done.body
+    assert "- Server image: the same as now." in done.body
+    assert git(world.path, "for-each-ref") == before
+    assert world.events == []
+
+
+def test_a_rollback_tells_when_steps_would_run_again(world: World) -> None:
+    for version in (1, 2):
+        world.live(f"churn/{version}")
+    back = world.rollback().pull_request
+    assert back is not None
+    world.merge(back.number)
+    world.live("churn/3")
+    # The pods of 2 were made between those of 1 and 3, though 3 replaced 1.
+    assert (
+        "at once, without steps**: ReplicaSets made in between: 1"
+        in world.rollback(dry_run=True).body
+    )
+    for version in (4, 5):
+        world.live(f"churn/{version}")
+    told = world.rollback(to=1, dry_run=True).body
+    assert (
+        "through the canary's steps again** (5, 25, 50, 100 %): ReplicaSets made in between: 3"
+        in told
+    )
+    assert "at once, without steps**" in world.rollback(to=3, dry_run=True).body
+
+
+def test_a_rollback_over_an_edited_base_tells_that_its_pods_are_new(world: World) -> None:
+    world.live("churn/1")
+    world.live("churn/2")
+    folder = clone(world)
+    base = folder / "models/churn/base/rollout.yaml"
+    base.write_text(base.read_text().replace("name: tmp\n", "name: scratch\n"))
+    git(folder, "commit", "--quiet", "-am", "Name the folder")
+    git(folder, "push", "--quiet")
+    told = world.rollback(dry_run=True).body
+    assert "It reverts:" in told
+    assert "its pods are none of the last 3, as far as Git tells" in told
+    overlay = folder / overlay_path("churn", "prod") / "rollout.yaml"
+    overlay.write_text(overlay.read_text().replace("models:/churn/2", "models:/churn/2  # hm"))
+    git(folder, "commit", "--quiet", "-am", "Comment")
+    git(folder, "push", "--quiet")
+    told = world.rollback(dry_run=True).body
+    assert "the record of version 1 is rendered into them" in told
+
+
+@pytest.mark.parametrize("how", ["gone", "without files", "another digest"])
+def test_a_rollback_to_what_pods_cannot_fetch_is_refused(world: World, how: str) -> None:
+    world.live("churn/1")
+    world.live("churn/2")
+    if how == "gone":
+        world.registry.gone.add(1)
+    elif how == "without files":
+        world.registry.without_files.add(1)
+    else:
+        world.registry.digests[1] = "sha256:" + "f" * 64
+    before = git(world.path, "for-each-ref")
+    with pytest.raises(NotFound, match=r"churn/1 .*pods that return to it could not fetch it"):
+        world.rollback()
+    told = world.rollback(dry_run=True)
+    assert "- Model: ⛔ **GONE: " in told.body
+    assert "secret" not in told.body
+    assert [e.text for e in world.events if isinstance(e, Note)][-1].endswith("is refused")
+    assert git(world.path, "for-each-ref") == before
+
+
+@pytest.mark.parametrize("how", ["down", "elsewhere"])
+def test_a_rollback_works_while_nobody_can_tell_what_the_registry_has(
+    world: World, how: str
+) -> None:
+    world.live("churn/1")
+    world.live("churn/2")
+    world.registry.is_down = how == "down"
+    if how == "elsewhere":
+        world.tracking_uri = "https://other.example.com"
+    pull = world.rollback().pull_request
+    assert pull is not None
+    assert "⚠️ **whether churn/1 can still be fetched could not be told**" in pull.body
+    assert any("could not be told" in e.text for e in world.events if isinstance(e, Note))

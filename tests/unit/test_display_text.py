@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mlops_nb.core.change import PullRequest, PullRequestState
+from mlops_nb.core.change import LockFile, PullRequest, PullRequestState
 from mlops_nb.core.delivery import Deployed, Deployment, Environment, Merged
 from mlops_nb.core.events import (
     Event,
@@ -33,7 +34,7 @@ from mlops_nb.core.results import (
     SweepResult,
 )
 from mlops_nb.core.run import Failure, Run, RunState
-from mlops_nb.display import html, line, text
+from mlops_nb.display import html, line, sheet, text
 from mlops_nb.display.evidence import readable
 from mlops_nb.display.tables import table
 
@@ -320,6 +321,40 @@ def test_the_history_shows_names_and_tells_reasons_below() -> None:
     assert "–" not in shown
     assert shown.endswith("\n01234567 rollback churn 2 → 1: p95 doubled")
     assert "mlops deploy" in text(DeploymentHistory(deployments=()))
+
+
+def test_the_history_as_csv_is_one_line_a_deployment() -> None:
+    common = {"when": NOON, "environment": "prod", "model": "churn", "commit": "0123abc"}
+    lock = LockFile(
+        model="churn", version=1, environment="prod", uri="models:/churn/1", source="s3://b/m",
+        digest="sha256:ab", image="i", run="churn-3fa9c1", tracking_id="1", tracking_uri="",
+        datasets=(("train", "sha256:12", "s3://b/t"), ("test", "sha256:34", "")),
+    )  # fmt: skip
+    history = DeploymentHistory(
+        deployments=(
+            Deployed(
+                action="rollback", version=1, previous=2, requested_by='Ann "A" Lee, MD <a@b>',
+                merged_by="Bo <b@b.c>", reason="p95,\ndoubled", lock=lock, pull_request=3,
+                **common,  # type: ignore[arg-type]
+            ),
+            Deployed(
+                action="remove", version=0, previous=1, requested_by="Ann <a@b.c>",
+                merged_by="", **common,  # type: ignore[arg-type]
+            ),
+        )
+    )  # fmt: skip
+    told = sheet(history)
+    assert len(told.splitlines()) == 3
+    first, second = csv.DictReader(told.splitlines())
+    assert first == {
+        "when": NOON.isoformat(), "environment": "prod", "action": "rollback",
+        "model": "churn", "version": "1", "previous": "2", "digest": "sha256:ab",
+        "requested_by": 'Ann "A" Lee, MD <a@b>', "merged_by": "Bo <b@b.c>",
+        "reason": "p95, doubled", "run": "churn-3fa9c1",
+        "data": "train=sha256:12 test=sha256:34", "pull_request": "3", "commit": "0123abc",
+    }  # fmt: skip
+    assert (second["version"], second["data"], second["pull_request"]) == ("", "", "")
+    assert sheet(DeploymentHistory(deployments=())).splitlines() == [told.splitlines()[0]]
 
 
 def test_models_are_told_with_aliases_and_pickle() -> None:

@@ -22,6 +22,7 @@ from mlops_nb.grammar import Help, parse, parser
 from mlops_nb.magics import complete
 from mlops_nb.project import Project
 from mlops_nb.sdk import running, scheduling
+from mlops_nb.words import Form
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -282,9 +283,9 @@ SAME: list[tuple[str, Callable[[], object], verbs.Verb]] = [
         verbs.History(model="m", env="prod", limit=9),
     ),
     (
-        "rollback m --env prod --to 5 --reason 'p95 doubled'",
-        lambda: mlops_nb.rollback("m", "prod", to=5, reason="p95 doubled"),
-        verbs.Rollback(model="m", env="prod", to=5, reason="p95 doubled"),
+        "rollback m --env prod --to 5 --reason 'p95 doubled' --dry-run",
+        lambda: mlops_nb.rollback("m", "prod", to=5, reason="p95 doubled", dry_run=True),
+        verbs.Rollback(model="m", env="prod", to=5, reason="p95 doubled", dry_run=True),
     ),
 ]
 
@@ -320,8 +321,8 @@ def test_line_json_and_call_are_one_request(
 
     monkeypatch.setattr(Project, "open_for", lambda _verb: Door())
     call()
-    assert parse(line) == (verb, False)
-    assert parse(f"{line} --json") == (verb, True)
+    assert parse(line) == (verb, Form.TEXT)
+    assert parse(f"{line} --json") == (verb, Form.JSON)
     assert asked == [verb]
     assert wire.loads(type(verb), wire.dumps(verb)) == verb
 
@@ -330,7 +331,7 @@ def test_line_json_and_call_are_one_request(
 def test_a_line_can_say_all_that_its_verb_knows(line: str) -> None:
     read, _ = parser().parse_known_args(joined(shlex.split(line)))
     verb, _ = parse(line)
-    assert set(vars(read)) - {"json"} == {field.name for field in fields(verb)}
+    assert set(vars(read)) - {"form"} == {field.name for field in fields(verb)}
 
 
 @pytest.mark.parametrize("name", ["train", "sweep", "schedule", "update_schedule", "eject"])
@@ -355,6 +356,10 @@ def test_every_word_of_a_long_call_reaches_its_field(
     assert {**wanted, "verb": verb.verb} == {
         field.name: getattr(verb, field.name) for field in fields(verb)
     }
+
+
+def test_csv_is_a_way_of_showing_and_no_part_of_the_request() -> None:
+    assert parse("history m --csv") == (verbs.History(model="m"), Form.CSV)
 
 
 def test_every_verb_is_covered() -> None:
@@ -397,6 +402,8 @@ def test_examples_in_help_are_lines_the_grammar_reads() -> None:
         ("schedule a.ipynb --cron @daily --latest --pinned", "not allowed with", "--help"),
         ("eject a.ipynb --model m/3", "--model and --env go together", "--env prod"),
         ("abort m", "--env", "see mlops abort --help"),
+        ("history --csv --json", "not allowed with", "see mlops history --help"),
+        ("runs --csv", "unrecognized: --csv", "see mlops runs --help"),
         ("status m --interval 0", "'0' is not a duration", "30m"),
         ("merge three", "invalid int value: 'three'", "--help"),
     ],

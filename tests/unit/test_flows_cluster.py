@@ -14,8 +14,8 @@ from played import ANN, BY_HAND, JUDGED, World, played
 
 from mlops_nb.core.change import PullRequestState, lock_path
 from mlops_nb.core.events import Note, RolloutMoved
-from mlops_nb.core.rollout import Action, Stage
-from mlops_nb.core.verbs import Follow, Merge, Status
+from mlops_nb.core.rollout import Action, RolloutPhase, Stage
+from mlops_nb.core.verbs import Follow, Merge, Rollback, Status
 from mlops_nb.display import html, text
 from mlops_nb.errors import BackendUnavailable, Conflict, NotFound, UserError
 from mlops_nb.flows.cluster.follow import Follower
@@ -213,6 +213,30 @@ def test_an_aborted_version_is_reverted_once_with_what_the_canary_showed(world: 
     world.until(lambda r: r.wanted.version == 1)
     assert stage(world) is Stage.HEALTHY
     assert follow(world).pull_requests == ()
+
+
+def test_a_dry_run_of_a_rollback_tells_whether_the_canary_would_step_again(
+    world: World,
+) -> None:
+    world.merge(1, BY_HAND)
+    world.until(lambda r: r.stable is not None)
+    world.merge(2, BY_HAND)
+    world.until(lambda r: r.pause != "")
+    asked = Rollback(model="churn", env="prod", dry_run=True)
+    told = " ".join(world.revert(asked, None).body.split())
+    assert "its pods are those that have the traffic now" in told
+    assert "Now the canary 2 is paused at 5 %." in told
+    assert world.forge.find("mlops-nb/prod/churn") is None
+    steer_(world, Action.PROMOTE_FULL)
+    world.until(lambda r: not r.has_canary)
+    told = " ".join(world.revert(asked, None).body.split())
+    assert "**at once, without steps**: ReplicaSets made in between: 0" in told
+    pull = world.revert(replace(asked, dry_run=False), None).pull_request
+    assert pull is not None
+    world.forge.merge(pull.number)
+    # Its steps would wait for a person.
+    done = world.until(lambda r: r.wanted.version == 1 and not r.has_canary)
+    assert done.phase is RolloutPhase.HEALTHY
 
 
 def test_two_who_follow_at_once_open_one_pull_request(world: World) -> None:

@@ -12,6 +12,7 @@ from mlops_nb.core.change import LockFile
 from mlops_nb.core.delivery import Environment, Evidence
 from mlops_nb.core.gate import Check, Outcome, Verdict
 from mlops_nb.manifests.evidence import (
+    Meets,
     marker,
     pull_request_body,
     read_marker,
@@ -220,6 +221,7 @@ def test_a_return_tells_who_why_and_what_is_reverted() -> None:
         LOCK,
         target,
         ["abc123 Merge pull request #2: Deploy churn/2"],
+        meets=Meets(kept="in the registry.", traffic="**at once**."),
         requested_by="Bob <bob@example.com>",
         reason="p95\n## doubled",
         diff="",
@@ -227,7 +229,9 @@ def test_a_return_tells_who_why_and_what_is_reverted() -> None:
     assert "## churn: back from 2 to 1 in prod" in text
     assert "| version | `models:/churn/2` | `models:/churn/1` |" in text
     assert "Reason: p95 ## doubled" in text
-    assert "- abc123 Merge pull request #2: Deploy churn/2" in text
+    assert "It reverts:\n\n- abc123 Merge pull request #2: Deploy churn/2" in text
+    assert "- Traffic: **at once**." in text
+    assert "- Server image: the same as now." in text
     assert read_marker(text) == {
         "action": "rollback",
         "model": "churn",

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from mlops_nb.adapters.mlflow import recording, records
 from mlops_nb.adapters.mlflow.modelfiles import DESCRIPTION
-from mlops_nb.errors import UserError
+from mlops_nb.errors import BackendError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -164,6 +165,39 @@ def version_of(client: MlflowClient, name: str, number: int) -> ModelVersion:
     """Give a version as it is registered now."""
     found = client.get_model_version(name, str(number))
     return records.read_version(found, client.get_registered_model(name).aliases)
+
+
+def has_files(
+    client: MlflowClient, version: ModelVersion, tracking_uri: str, *, is_local: bool
+) -> bool:
+    """Tell whether a version's folder still holds a model.
+
+    Args:
+        client: of the store.
+        version: the version.
+        tracking_uri: address of the store.
+        is_local: whether the store is a file of this machine.
+
+    Raises:
+        BackendError: if the folder is one of the server's own machine.
+    """
+    from mlflow.artifacts import list_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        place = client.get_model_version_download_uri(version.name, str(version.version))
+        there = list_artifacts(artifact_uri=place, tracking_uri=tracking_uri)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    is_there = any(PurePosixPath(info.path).name == DESCRIPTION for info in there)
+    if not (is_there or is_local) and urlsplit(place).scheme in {"", "file"}:
+        raise BackendError(
+            f"the files of {version} are at {place} on the tracking server's machine",
+            hint="look there, or have the server serve its artifacts",
+        )
+    return is_there
 
 
 def aliases_of(client: MlflowClient, name: str) -> dict[str, Mapping[str, int]]:

@@ -374,6 +374,17 @@ class MlflowRegistry:
             hint=f"its aliases: {', '.join(aliases)}" if aliases else "it has no aliases yet",
         )
 
+    def has_files(self, version: ModelVersion) -> bool:
+        """Tell whether a registered version's files are still where the registry says.
+
+        Raises:
+            BackendError: if that cannot be seen from here.
+        """
+        with self._store.calls(f"look for the files of {version}") as client:
+            return models.has_files(
+                client, version, self._store.uri, is_local=self._store.path is not None
+            )
+
     def point(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version.
 
