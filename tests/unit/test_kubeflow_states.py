@@ -174,6 +174,22 @@ def test_cached_skipped_and_left_out() -> None:
     ]
 
 
+def test_a_step_is_known_as_cached_where_the_next_began_in_the_same_second() -> None:
+    found = steps(
+        pipeline(
+            task("train", "SUCCEEDED", 25, 25, "root.train.executor"),
+            task("executor", "SKIPPED", 25, 25),
+            task("validate", "SUCCEEDED", 25, 28, "root.validate.executor"),
+            task("executor", "SUCCEEDED", 25, 28),
+            state="SUCCEEDED",
+        )
+    )
+    assert [(step.name, str(step.state)) for step in found] == [
+        ("train", "cached"),
+        ("validate", "succeeded"),
+    ]
+
+
 def test_the_pod_of_a_step_is_that_of_its_last_try() -> None:
     [step] = steps(
         pipeline(

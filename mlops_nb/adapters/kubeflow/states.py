@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -162,20 +163,21 @@ def _begun(tasks: Iterable[V2beta1PipelineTaskDetail], known: set[str]) -> Itera
 def _executor(
     task: V2beta1PipelineTaskDetail, tasks: Sequence[V2beta1PipelineTaskDetail]
 ) -> V2beta1PipelineTaskDetail | None:
-    """Give the record of the step's container: the one that began closest after the step.
+    """Give the record of the step's container: the one whose times are closest to the step's.
 
-    All of them are called `executor`, and none tells whose it is.
+    All of them are called `executor`, and none tells whose it is. Times are whole seconds: a
+    step that was taken from the cache is over in the second in which the next one begins.
     """
     begun, ended = moment(task.start_time), moment(task.end_time)
     if begun is None:
         return None
     after = [
-        ((start - begun).total_seconds(), other)
+        (((start - begun).total_seconds(), _apart(moment(other.end_time), ended)), other)
         for other in tasks
         if _EXECUTOR.fullmatch(str(other.display_name or ""))
         and (start := moment(other.start_time)) is not None
         and start >= begun
-        and (ended is None or start <= ended)
+        and (ended is None or (moment(other.end_time) or start) <= ended)
     ]
     if not after:
         return None
@@ -185,6 +187,13 @@ def _executor(
     as_close = [other for other in as_close if other.display_name != "executor"] or as_close
     # Children of a sweep begin together; what differs between them tells nothing of one.
     return as_close[0] if len({str(other.state) for other in as_close}) == 1 else None
+
+
+def _apart(end: datetime | None, ended: datetime | None) -> float:
+    """Give the seconds between two ends; of one that is to come it is not known."""
+    if end is None or ended is None:
+        return 0.0 if end is ended else math.inf
+    return (ended - end).total_seconds()
 
 
 def _last_try(
