@@ -53,11 +53,17 @@ def add_parser(parsers: Any) -> None:
     set_.set_defaults(act=_set)
 
 
-def wait() -> None:
-    """Stay until SIGINT or SIGTERM."""
+def told_to_stop() -> threading.Event:
+    """Give what is set by Ctrl-C, by SIGTERM, and by the terminal's end unless under nohup."""
     over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: over.set())
+    return over
+
+
+def wait(over: threading.Event) -> None:
+    """Stay until it is over; in steps, because signals are heeded between them."""
     while not over.wait(1):
         pass
 
@@ -99,7 +105,7 @@ def _serve(given: argparse.Namespace) -> None:
         if written:
             print(f"wrote argocd of {', '.join(written)} into {project.folder / FILE_NAME}")
         print("next: mlops deploy MODEL --to ENV\nCtrl-C stops it", flush=True)
-        wait()
+        wait(told_to_stop())
 
 
 def _environments(project: Project, wanted: list[str]) -> Mapping[str, Environment]:

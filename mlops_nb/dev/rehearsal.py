@@ -8,12 +8,14 @@ and, where the project keeps its runs in a local store, a tracking server before
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.settings import FILE_NAME
@@ -23,6 +25,7 @@ from mlops_nb.errors import BackendError, MlopsError, UserError
 from mlops_nb.project import Project
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -40,7 +43,7 @@ def main(words: list[str]) -> int:
         return error.exit_code
     except OSError as error:
         print(f"port {given.port} cannot be used: {error.strerror}", file=sys.stderr)
-        print("  → give another one: --port 8889", file=sys.stderr)
+        print(f"  → give another one: --port {given.port + 1}", file=sys.stderr)
         return 4
     return 0
 
@@ -80,20 +83,29 @@ def _serve(given: argparse.Namespace) -> None:
     project = Project.open()
     if not project.is_initialized:
         raise UserError(f"{project.folder} is no project yet", hint="run `mlops init`")
+    store = project.tracking_uri
+    has_store = store.startswith("sqlite:")
+    tracking = f"http://127.0.0.1:{given.tracking_port}" if has_store else store
+    options = Options(
+        folder=project.runs_folder.parent / "kubeflow",
+        port=given.port,
+        parallel=given.parallel,
+        accelerators=given.gpus,
+        mlflow=tracking if given.mlflow_plugin else "",
+        mlflow_experiment=project.settings.experiment or project.settings.name,
+    )
+    # Starting takes seconds: what cannot be is told before, and a stop meanwhile is heeded.
+    if has_store:
+        _check_tracking_port(given.tracking_port)
+    _check_port(given.port)
+    over = played.told_to_stop()
     with ExitStack() as stack:
-        tracking = project.tracking_uri
-        if tracking.startswith("sqlite:"):
-            tracking = stack.enter_context(
-                _tracking_server(project.folder, tracking, given.tracking_port)
+        if has_store:
+            stack.enter_context(
+                _tracking_server(project.folder, store, given.tracking_port, over)
             )
-        options = Options(
-            folder=project.runs_folder.parent / "kubeflow",
-            port=given.port,
-            parallel=given.parallel,
-            accelerators=given.gpus,
-            mlflow=tracking if given.mlflow_plugin else "",
-            mlflow_experiment=project.settings.experiment or project.settings.name,
-        )
+        if over.is_set():
+            return
         server = stack.enter_context(serve(options))
         written = _introduce(project, server.url, tracking)
         print(f"a stand-in for Kubeflow Pipelines: {server.url}")
@@ -101,7 +113,23 @@ def _serve(given: argparse.Namespace) -> None:
         if written:
             print(f"wrote [kubeflow] into {project.folder / FILE_NAME}")
         print("next: mlops train NOTEBOOK --on kubeflow\nCtrl-C stops both", flush=True)
-        played.wait()
+        played.wait(over)
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+
+
+def _check_tracking_port(port: int) -> None:
+    if not 0 < port < 65536:
+        raise UserError(f"tracking-port is {port}; it must be from 1 to 65535")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise UserError(
+                f"port {port} is taken", hint=f"give another one: --tracking-port {port + 1}"
+            )
 
 
 def _introduce(project: Project, url: str, tracking: str) -> bool:
@@ -132,18 +160,14 @@ def _introduce(project: Project, url: str, tracking: str) -> bool:
 
 
 @contextmanager
-def _tracking_server(folder: Path, store: str, port: int) -> Iterator[str]:
-    """Run a tracking server before a local store.
+def _tracking_server(
+    folder: Path, store: str, port: int, over: threading.Event
+) -> Iterator[None]:
+    """Run a tracking server before a local store; wait for it unless told to stop.
 
     Raises:
         BackendError: if it does not come up.
-        UserError: if the port is taken.
     """
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise UserError(
-                f"port {port} is taken", hint="give another one: --tracking-port 5001"
-            )
     log = folder / ".mlops" / "tracking-server.log"
     log.parent.mkdir(exist_ok=True)
     words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
@@ -159,14 +183,15 @@ def _tracking_server(folder: Path, store: str, port: int) -> Iterator[str]:
             words, stdout=out, stderr=out, start_new_session=True, env=environment
         )
     try:
-        uri = f"http://127.0.0.1:{port}"
-        _await(uri, process, log)
-        yield uri
+        _await(f"http://127.0.0.1:{port}", process, log, over)
+        yield
     finally:
         _end(process)
 
 
-def _await(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _await(
+    uri: str, process: subprocess.Popen[bytes], log: Path, over: threading.Event
+) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -175,24 +200,19 @@ def _await(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.2)
         else:
             return
+        if over.is_set():
+            return
     raise BackendError(f"the tracking server did not start at {uri}", hint=f"look into {log}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the server with its workers."""
-    import psutil
-
-    family = (
-        psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    )
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for worker in family:
-        try:
-            worker.kill()
-        except psutil.NoSuchProcess:
-            continue
+    # One that was still starting may have begun a worker that it does not know of yet.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -122,11 +122,13 @@ class Shell:
 
 
 @contextmanager
-def rehearsing(shell: Shell, *words: str) -> Iterator[None]:
+def rehearsing(
+    shell: Shell, *words: str, stop: signal.Signals = signal.SIGINT
+) -> Iterator[None]:
     """Have `mlops dev WHAT` run in a shell's project, on free ports, until the end."""
-    ports = ["--port", str(_free_port())]
+    ports = ["--port", str(free_port())]
     if "kubeflow" in words:
-        ports += ["--tracking-port", str(_free_port())]
+        ports += ["--tracking-port", str(free_port())]
     server = shell.start(*words, *ports)
     assert server.stdout is not None
     assert server.stderr is not None
@@ -139,12 +141,12 @@ def rehearsing(shell: Shell, *words: str) -> Iterator[None]:
     try:
         yield
     finally:
-        server.send_signal(signal.SIGINT)
+        server.send_signal(stop)
         server.communicate(timeout=60)
         assert server.returncode == 0
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

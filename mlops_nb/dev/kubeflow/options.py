@@ -64,3 +64,5 @@ class Options:
             raise UserError(f"parallel is {self.parallel}; it must be at least 1")
         if self.grace < 0 or self.backoff < 0:
             raise UserError("grace and backoff cannot be negative")
+        if self.accelerators is not None and self.accelerators < 0:
+            raise UserError(f"gpus is {self.accelerators}; it must be 0 or more")
