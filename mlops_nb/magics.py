@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_nb import completion
 from mlops_nb.core.events import Note, Progress
 from mlops_nb.core.outcome import ensure_success
+from mlops_nb.core.results import SweepResult
 from mlops_nb.core.run import Run
 from mlops_nb.core.verbs import Eject, Inspect, Retry, Schedule, Show, Sweep, Train
 from mlops_nb.grammar import Help, parse, parser
@@ -19,7 +20,6 @@ from mlops_nb.words import Form
 
 if TYPE_CHECKING:
     from mlops_nb.core.events import Event
-    from mlops_nb.core.results import SweepResult
     from mlops_nb.project import Project
 
 _PROG = "%mlops"
@@ -59,7 +59,7 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
             return _show_run(verb, project, shell, on_display)
         with drawing_refusals():
             result = project.run(verb, _say)
-            if is_inside_run:
+            if is_inside_run and isinstance(result, Run):
                 on_display.add((result.id, shell.execution_count))
             return _checked(result, verb)
     with drawing_refusals():
@@ -148,6 +148,9 @@ def _show_run(
         if view is not None:
             view.stop()
         raise
+    if not isinstance(result, Run | SweepResult):
+        # `show` was given a schedule's name.
+        return result
     run = _run_of(result)
     view = view or View(result, project.executor)
     on_display.add((run.id, shell.execution_count))

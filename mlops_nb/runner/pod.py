@@ -199,7 +199,9 @@ def prepare(pod: _Pod) -> int:
             tracking_id=made,
         )
     run = replace(run, executor="kubeflow", address=address)
-    pod.take_up(registry.begin(run, {"mlops_nb.requested_by": job.requested_by}))
+    # What the bundle is, tells of which run a run that is taken from the cache is the result.
+    tags = {"mlops_nb.requested_by": job.requested_by, "mlops_nb.bundle": pod.given.bundle}
+    pod.take_up(registry.begin(run, tags))
     if made and made != pod.run.tracking_id:
         registry.tag(made, {"mlflow.parentRunId": pod.run.tracking_id})
     _fetch_bundle(pod)

@@ -348,3 +348,9 @@ def test_an_ejected_pipeline_is_submitted_by_the_official_client(
     assert done.state == "SUCCEEDED"
     (run,) = here.runs()
     assert run.id == f"credit-{submitted.run_id[:8]}"
+    again = client.create_run_from_pipeline_package(
+        str(folder / "pipeline.yaml"), arguments={"bundle_run": holder}, run_name="once more"
+    )
+    client.wait_for_run_completion(again.run_id, timeout=120)
+    shown = here.do(verbs.Show(run=f"credit-{again.run_id[:8]}"))
+    assert shown.cached_from == run.id

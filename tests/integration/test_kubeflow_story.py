@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kernels import Kernel
 from shell import Shell, outputs, rehearsing, wait_until, write_notebook
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def test_the_same_work_is_not_done_twice(shell: Shell) -> None:
     assert "score 0.8" in again.stdout
     other = shell.train(notebook, "--on", "kubeflow", "-p", "lr=0.45")
     assert other["cached_from"] == ""
+    judged = shell.train(notebook, "--on", "kubeflow", "-p", "lr=0.4", "--gate", "score >= 0.5")
+    assert (judged["cached_from"], judged["metrics"]) == (first["id"], {"score": 0.8})
 
 
 def test_a_refused_gate_is_an_end_and_no_failure(shell: Shell) -> None:
@@ -145,6 +148,22 @@ def test_a_run_that_no_node_takes_is_given_up_in_words(shell: Shell) -> None:
     assert f"mlops retry {run['id']}" in run["failure"]["hint"]
     wait_until(lambda: shell.json("show", run["id"])["state"] == "failed")
     assert shell.status(run["tracking_id"]) == "FAILED"
+
+
+def test_a_schedule_is_shown_in_a_live_notebook_and_in_one_that_is_run(shell: Shell) -> None:
+    notebook = write_notebook(shell.folder / "nightly.ipynb", *GOOD)
+    words = ("--on", "kubeflow", "--cron", "0 3 * * 1")
+    shell.type("schedule", str(notebook), *words)
+    for env in ({}, {"MLOPS_NB_RUN": "nightly-3fa9c1"}):
+        with Kernel(shell.folder, shell.env | env, notebook) as kernel:
+            kernel.run("%load_ext mlops_nb")
+            shown = kernel.run("%mlops show nightly")
+            assert not shown.error, shown.error
+            assert "schedule nightly is active" in shown.result
+            assert kernel.run("s = %mlops show nightly\ns.when").result == (
+                "'at 03:00 on Mondays UTC'"
+            )
+    shell.type("schedule", "delete", "nightly")
 
 
 def test_a_failed_run_is_tried_again_under_its_id(shell: Shell) -> None:

@@ -79,16 +79,22 @@ def test_every_line_is_one_that_the_grammar_reads() -> None:
             parse(line.replace("…", ""))
 
 
+def typed(heading: str) -> list[str]:
+    """Give the lines that a section has people type in a shell."""
+    blocks = [code for kind, code in FENCE.findall(section(heading)) if kind == "sh"]
+    # A block is copied as a whole: no line may follow a server before that has started.
+    assert [code for code in blocks if "&\n" in code and not code.endswith("&\n")] == []
+    return [line for code in blocks for line in code.splitlines()]
+
+
 def test_the_section_on_kubeflow_works_as_printed(tmp_path: Path, migrated_store: Path) -> None:
     (tmp_path / ".mlops").mkdir()
     (tmp_path / ".mlops" / "mlflow.db").write_bytes(migrated_store.read_bytes())
     shutil.copy(ROOT / "examples" / "credit.ipynb", tmp_path)
     shell = Shell(tmp_path)
-    blocks = FENCE.findall(section("On Kubeflow"))
-    lines = [line for kind, code in blocks if kind == "sh" for line in code.splitlines()]
     said = ""
     with ExitStack() as stack:
-        for line in lines:
+        for line in typed("On Kubeflow"):
             words = shlex.split(line)[1:]
             if words[-1] == "&":
                 # Other ports than its own: two test runs may share a machine.
@@ -113,11 +119,9 @@ def test_the_section_on_the_cluster_works_as_printed(
     shutil.copy(ROOT / "examples" / "credit.ipynb", tmp_path)
     shell = Shell(tmp_path)
     shell.env["COLUMNS"] = "200"
-    blocks = FENCE.findall(section("In the cluster"))
-    lines = [line for kind, code in blocks if kind == "sh" for line in code.splitlines()]
     said, is_slow, began = "", False, 0.0
     with ExitStack() as stack:
-        for line in lines:
+        for line in typed("In the cluster"):
             words = shlex.split(line)[1:]
             if words[-1] == "&":
                 began = time.monotonic()
@@ -127,6 +131,7 @@ def test_the_section_on_the_cluster_works_as_printed(
             done = shell.type(*words, code=3 if is_slow and "--watch" in words else 0)
             said += done.stdout + done.stderr
     assert time.monotonic() - began < 120
+    blocks = FENCE.findall(section("In the cluster"))
     (shown,) = [code for kind, code in blocks if kind == "console"]
     for line in shown.splitlines():
         assert line in said
