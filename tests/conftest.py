@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 # No test asks a server outside of this machine for anything.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-# A shell has its background jobs ignore Ctrl-C, and their children with them; what the tests
-# start and interrupt is not to inherit that.
+# Background jobs of a shell ignore Ctrl-C, those of nohup the terminal's end, and so would
+# their children: what the tests start and stop by these.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
