@@ -126,6 +126,15 @@ class Gitops:
         return _KNOWN.get(host.lower(), "git")
 
     @property
+    def web_address(self) -> str:
+        """The address of its forge's web server, however Git reaches the repository."""
+        host, _ = host_and_path(self.repository)
+        if self.repository.startswith(("http://", "https://")):
+            return f"{self.repository.partition('://')[0]}://{host}"
+        # The port of an SSH server says nothing of the web server's.
+        return f"https://{host.partition(':')[0]}"
+
+    @property
     def choices(self) -> str:
         """The lines of a new mlops.toml that tell what else may stand below [gitops]."""
         return _REMOTE_CHOICES if self.is_remote else _LOCAL_CHOICES

@@ -10,6 +10,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from mlops_nb.manifests.analysis import analysis_templates
+from mlops_nb.manifests.routes import DNS_EGRESS
 from mlops_nb.manifests.servers import base_path
 
 if TYPE_CHECKING:
@@ -237,19 +238,8 @@ spec:
       port: 5000
     - protocol: TCP
       port: 443
-  - to:
-    - namespaceSelector:
-        matchLabels:
-          kubernetes.io/metadata.name: kube-system
-      podSelector:
-        matchLabels:
-          k8s-app: kube-dns
-    ports:
-    - protocol: UDP
-      port: 53
-    - protocol: TCP
-      port: 53
-""",
+"""
+    + DNS_EGRESS,
 }
 _START = {
     "mlserver": """\

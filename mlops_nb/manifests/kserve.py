@@ -19,7 +19,7 @@ from mlops_nb.manifests.overlay import (
     patch_file,
     resource_file,
 )
-from mlops_nb.manifests.routes import requests_from
+from mlops_nb.manifests.routes import DNS_EGRESS, requests_from
 from mlops_nb.manifests.servers import SERVERS, base_path
 from mlops_nb.manifests.yaml import flow, flow_list, parse
 
@@ -92,19 +92,8 @@ spec:
   - ports:
     - protocol: TCP
       port: 443
-  - to:
-    - namespaceSelector:
-        matchLabels:
-          kubernetes.io/metadata.name: kube-system
-      podSelector:
-        matchLabels:
-          k8s-app: kube-dns
-    ports:
-    - protocol: UDP
-      port: 53
-    - protocol: TCP
-      port: 53
-""",
+"""
+    + DNS_EGRESS,
 }
 _SERVICE_COMMENT = """\
 `mlops deploy` writes what is served: the stable version and, while it is tried, the next."""

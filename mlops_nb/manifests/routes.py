@@ -23,6 +23,21 @@ _BY_PODS = """\
 Nothing splits the traffic by request: this reaches the pods of both versions, so that shares
 are those of their numbers."""
 _ISTIO_ROUTE = "primary"
+# The end of a NetworkPolicy: whatever else is denied, names are looked up.
+DNS_EGRESS = """\
+  - to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: kube-system
+      podSelector:
+        matchLabels:
+          k8s-app: kube-dns
+    ports:
+    - protocol: UDP
+      port: 53
+    - protocol: TCP
+      port: 53
+"""
 
 
 def route(environment: Environment, model: str) -> Resource:

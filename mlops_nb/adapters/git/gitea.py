@@ -6,9 +6,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.adapters.git.github import web_address
+from mlops_nb.adapters.git.github import reviews_wanted
 from mlops_nb.adapters.git.plumbing import RefMoved
-from mlops_nb.adapters.git.rest import Refused, Rest
+from mlops_nb.adapters.git.rest import Refused, Rest, not_merged
 from mlops_nb.core.change import PullRequest, PullRequestState
 from mlops_nb.core.gitops import host_and_path
 from mlops_nb.errors import NotAllowed, NotFound
@@ -41,11 +41,10 @@ class Gitea:
         self._repository = f"repos/{owner}/{repository}"
         self._rest = Rest(
             self.name,
-            gitops.api or f"{web_address(gitops)}{prefix}/api/v1",
+            gitops.api or f"{gitops.web_address}{prefix}/api/v1",
             {"Authorization": f"token {login.require(self.name)}"},
-            source=login.source,
+            login=login,
             rights=_RIGHTS,
-            redact=login.redact,
             ca=gitops.ca,
         )
 
@@ -131,10 +130,7 @@ class Gitea:
             "POST",
             f"{self._repository}/pulls/{number}/requested_reviewers",
             f"ask {', '.join(reviewers)} for a review",
-            json={
-                "reviewers": [who for who in reviewers if "/" not in who],
-                "team_reviewers": [who.split("/")[1] for who in reviewers if "/" in who],
-            },
+            json=reviews_wanted(reviewers),
         )
 
     def merge(self, pull: PullRequest, message: str) -> None:
@@ -183,9 +179,7 @@ class Gitea:
         except Refused as error:
             if error.status == 409 and "head" in error.said:
                 raise RefMoved(error.message) from None
-            raise NotAllowed(
-                error.message, hint=f"see what is missing: {pull.url}; then repeat"
-            ) from None
+            raise not_merged(error, pull) from None
 
 
 _STYLES = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from mlops_nb.adapters.git.plumbing import RefMoved
-from mlops_nb.adapters.git.rest import Refused, Rest
+from mlops_nb.adapters.git.rest import Refused, Rest, not_merged
 from mlops_nb.core.change import PullRequest, PullRequestState
 from mlops_nb.core.gitops import host_and_path
 from mlops_nb.errors import NotAllowed, NotFound
@@ -43,7 +43,7 @@ class GitHub:
         api = gitops.api or (
             "https://api.github.com"
             if host.lower() == "github.com"
-            else f"{web_address(gitops)}{prefix}/api/v3"
+            else f"{gitops.web_address}{prefix}/api/v3"
         )
         self._graphql = f"{api.removesuffix('/v3')}/graphql"
         self._repository = f"repos/{self._owner}/{repository}"
@@ -55,9 +55,8 @@ class GitHub:
                 "Accept": "application/vnd.github+json",
                 "X-GitHub-Api-Version": "2022-11-28",
             },
-            source=login.source,
+            login=login,
             rights=_RIGHTS,
-            redact=login.redact,
             ca=gitops.ca,
         )
 
@@ -121,10 +120,7 @@ class GitHub:
             "POST",
             f"{self._repository}/pulls/{number}/requested_reviewers",
             f"ask {', '.join(reviewers)} for a review",
-            json={
-                "reviewers": [who for who in reviewers if "/" not in who],
-                "team_reviewers": [who.split("/")[1] for who in reviewers if "/" in who],
-            },
+            json=reviews_wanted(reviewers),
         )
 
     def merge(self, pull: PullRequest, message: str) -> None:
@@ -144,9 +140,7 @@ class GitHub:
         except Refused as error:
             if error.status == 409:
                 raise RefMoved(error.message) from None
-            raise NotAllowed(
-                error.message, hint=f"see what is missing: {pull.url}; then repeat"
-            ) from None
+            raise not_merged(error, pull) from None
         # It may be gone already, or protected; merged it is all the same.
         with suppress(Refused, NotFound, NotAllowed):
             ref = f"{self._repository}/git/refs/heads/{quote(pull.branch)}"
@@ -212,13 +206,12 @@ class GitHub:
         return allowed[0] if allowed else "merge"
 
 
-def web_address(gitops: Gitops) -> str:
-    """Give the address of a forge's web server, however Git reaches the repository."""
-    host, _ = host_and_path(gitops.repository)
-    if gitops.repository.startswith(("http://", "https://")):
-        return f"{gitops.repository.partition('://')[0]}://{host}"
-    # The port of an SSH server says nothing of the web server's.
-    return f"https://{host.partition(':')[0]}"
+def reviews_wanted(reviewers: Sequence[str]) -> dict[str, list[str]]:
+    """Give the request for reviews, by people and by teams named `org/team`."""
+    return {
+        "reviewers": [who for who in reviewers if "/" not in who],
+        "team_reviewers": [who.split("/")[1] for who in reviewers if "/" in who],
+    }
 
 
 def _pull(entry: dict[str, Any]) -> PullRequest:

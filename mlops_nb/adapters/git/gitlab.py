@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from mlops_nb.adapters.git.github import web_address
 from mlops_nb.adapters.git.plumbing import RefMoved
-from mlops_nb.adapters.git.rest import Refused, Rest
+from mlops_nb.adapters.git.rest import Refused, Rest, not_merged
 from mlops_nb.core.change import PullRequest, PullRequestState
 from mlops_nb.core.gitops import host_and_path
 from mlops_nb.errors import NotAllowed, NotFound, UserError
@@ -39,11 +38,10 @@ class GitLab:
         self._project = f"projects/{quote(path, safe='')}"
         self._rest = Rest(
             self.name,
-            gitops.api or f"{web_address(gitops)}/api/v4",
+            gitops.api or f"{gitops.web_address}/api/v4",
             {"Authorization": f"Bearer {login.require(self.name)}"},
-            source=login.source,
+            login=login,
             rights=_RIGHTS,
-            redact=login.redact,
             ca=gitops.ca,
         )
 
@@ -167,9 +165,7 @@ class GitLab:
         except Refused as error:
             if error.status == 409:
                 raise RefMoved(error.message) from None
-            raise NotAllowed(
-                error.message, hint=f"see what is missing: {pull.url}; then repeat"
-            ) from None
+            raise not_merged(error, pull) from None
 
     def _put(self, number: int, action: str, values: dict[str, object]) -> None:
         self._rest.ask("PUT", f"{self._project}/merge_requests/{number}", action, json=values)

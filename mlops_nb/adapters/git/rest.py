@@ -16,7 +16,10 @@ from urllib3 import Retry
 from mlops_nb.errors import BackendError, BackendUnavailable, MlopsError, NotAllowed, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+
+    from mlops_nb.adapters.git.login import Login
+    from mlops_nb.core.change import PullRequest
 
 TIMEOUT = 20.0
 PATIENCE = 60.0
@@ -41,6 +44,11 @@ class Refused(BackendError):
         self.said = said
 
 
+def not_merged(error: Refused, pull: PullRequest) -> NotAllowed:
+    """Say where a person sees why the forge does not merge a pull request."""
+    return NotAllowed(error.message, hint=f"see what is missing: {pull.url}; then repeat")
+
+
 class Rest:
     """Requests to one API.
 
@@ -48,9 +56,8 @@ class Rest:
         name: what people call the forge.
         url: where its API is.
         headers: sent with each request, the token among them.
-        source: where the token was found, in words.
+        login: where the token was found, and what takes it out of a text.
         rights: what the token must be allowed, in the forge's own words.
-        redact: takes the token out of a text.
         ca: file with the certificates of a private authority; empty for the public ones.
     """
 
@@ -60,16 +67,15 @@ class Rest:
         url: str,
         headers: Mapping[str, str],
         *,
-        source: str,
+        login: Login,
         rights: str,
-        redact: Callable[[str], str],
         ca: str = "",
     ) -> None:
         self.name = name
         self.url = url.rstrip("/")
-        self._source = source
+        self._source = login.source
+        self._redact = login.redact
         self._rights = rights
-        self._redact = redact
         self._session = requests.Session()
         # A ~/.netrc would replace the token by a login of its own.
         self._session.auth = _Header(headers)

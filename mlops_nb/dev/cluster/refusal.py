@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlops_nb.dev.kubeflow.kube import failure
+
 # gRPC's codes, as grpc-gateway of Argo CD puts them beside the HTTP status.
 _CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 10, 415: 3, 500: 13}
 _REASONS = {
@@ -32,14 +34,7 @@ class Refusal(Exception):
     def body(self, *, is_kubernetes: bool) -> dict[str, Any]:
         """Give the answer's body, as the Kubernetes API or as Argo CD writes it."""
         if is_kubernetes:
-            return {
-                "kind": "Status",
-                "apiVersion": "v1",
-                "metadata": {},
-                "status": "Failure",
-                "message": self.message,
-                "reason": _REASONS.get(self.status, "InternalError"),
-                "code": self.status,
-            }
+            reason = _REASONS.get(self.status, "InternalError")
+            return failure(self.status, reason, self.message)
         code = _CODES.get(self.status, 2)
         return {"error": self.message, "code": code, "message": self.message}

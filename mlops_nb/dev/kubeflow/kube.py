@@ -37,15 +37,20 @@ class KubeRefusal(Exception):
 
     def body(self) -> Json:
         """Write the refusal as Kubernetes does."""
-        return {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": self.message,
-            "reason": self.reason,
-            "code": self.status,
-        }
+        return failure(self.status, self.reason, self.message)
+
+
+def failure(status: int, reason: str, message: str) -> Json:
+    """Write a Status of failure as Kubernetes does."""
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": status,
+    }
 
 
 class Kube:
