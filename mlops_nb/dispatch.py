@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from mlops_nb import steering
+from mlops_nb import steering, wire
 from mlops_nb.core import verbs
 from mlops_nb.core.events import Note
 from mlops_nb.core.model import ModelRef
@@ -320,6 +320,7 @@ def _deploy(project: Project, verb: verbs.Deploy, tell: Listener) -> Deployment:
         environment=environment,
         gates=project.settings.gates.get(model, ()),
         judge=partial(_judge_version, project),
+        write=wire.canonical,
         tracking_uri=project.tracking_uri,
         requested_by=project.person,
         tool=project.tool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +31,12 @@ def dumps(value: object, *, indent: int | None = None) -> str:
     if isinstance(value, Iterator):
         value = Log(lines=tuple(line.rstrip("\n") for line in value))
     return to_json(value, indent=indent, inf_nan_mode="strings", fallback=str).decode()
+
+
+def canonical(value: object) -> bytes:
+    """Give a domain value as the one JSON file that equal values have."""
+    document = json.loads(dumps(value))
+    return f"{json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)}\n".encode()
 
 
 def loads(type_: type[T], text: str | bytes) -> T:

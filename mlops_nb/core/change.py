@@ -147,6 +147,8 @@ class LockFile:
         canary: shares of traffic it was to be given: `5,25,50,100`.
         requested_by: who asked for the deployment.
         previous: version it replaces; 0 for the first.
+        evidence: `sha256:` and 64 hex digits of `evidence.json` beside it; empty where there is
+            none.
     """
 
     model: str
@@ -171,6 +173,7 @@ class LockFile:
     canary: str = ""
     requested_by: str = ""
     previous: int = 0
+    evidence: str = ""
 
 
 _BRANCH = re.compile(r"mlops-nb/([^/]+)/([^/]+)")
@@ -197,6 +200,11 @@ def overlay_path(model: str, environment: str) -> str:
 def lock_path(model: str, environment: str) -> str:
     """Name the file of the audit record; `*` for any model or environment."""
     return f"{overlay_path(model, environment)}/model.lock.yaml"
+
+
+def evidence_path(model: str, environment: str) -> str:
+    """Name the file of what speaks for a deployment."""
+    return f"{overlay_path(model, environment)}/evidence.json"
 
 
 def read_lock_path(path: str) -> tuple[str, str] | None:

@@ -28,9 +28,11 @@ class Dataset:
         digest: `sha256:` and 64 hex digits over the whole content; of a folder, over the
             sorted relative paths and the files' digests.
         size: bytes.
+        rows: how many rows; null where its format does not tell.
     """
 
     name: str
     uri: str
     digest: str
     size: int
+    rows: int | None = None

@@ -10,7 +10,6 @@ from datetime import datetime
 
 from mlops_nb.core.canary import CanaryLimits, CanaryPlan, Share, peak_pods, shares
 from mlops_nb.core.change import LockFile, PullRequest
-from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.errors import UserError
 
@@ -191,6 +190,8 @@ class Environment:
     @property
     def peak_pods(self) -> int:
         """The most pods there are at one time during a canary."""
+        if self.target == "kserve":
+            return 2 * self.replicas
         return peak_pods(self.shares, self.replicas, is_routed=self.is_routed)
 
     def image_of(self, server: str) -> str:
@@ -228,37 +229,6 @@ class Environment:
                     hint="write registry/name@sha256:…; `docker buildx imagetools inspect "
                     "IMAGE` tells the digest",
                 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What a reviewer of a deployment pull request is shown.
-
-    Args:
-        lock: record of the version proposed.
-        previous: record of the version it replaces; None for the first.
-        environment: where to, with the canary plan of this deployment.
-        verdict: its gates, judged.
-        flavor: how the model was saved.
-        uses_pickle: whether loading it runs pickled code.
-        code_note: what could not be told of the notebook's repository; empty if nothing.
-        reason: why, in the words of who asked; empty if they gave none.
-        requested: when it was asked for.
-        before: files of the change as they are on base, by path.
-        after: the same files as proposed; None is deleted.
-    """
-
-    lock: LockFile
-    previous: LockFile | None
-    environment: Environment
-    verdict: Verdict
-    flavor: str = ""
-    uses_pickle: bool = False
-    code_note: str = ""
-    reason: str = ""
-    requested: datetime | None = None
-    before: Mapping[str, bytes] = field(default_factory=dict)
-    after: Mapping[str, bytes | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

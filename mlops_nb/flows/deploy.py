@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,19 +10,22 @@ from mlops_nb.core.change import (
     ChangeSet,
     LockFile,
     branch_of,
+    evidence_path,
     lock_path,
     lock_trailers,
 )
-from mlops_nb.core.delivery import Deployment, Environment, Evidence
+from mlops_nb.core.delivery import Deployment, Environment
 from mlops_nb.core.events import Note
+from mlops_nb.core.evidence import Evidence, evidence_of
 from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelRef
 from mlops_nb.errors import BackendError, Conflict, GateFailed, UserError
 from mlops_nb.manifests.evidence import pull_request_body, read_marker, unified_diff
-from mlops_nb.manifests.lock import read_lock
+from mlops_nb.manifests.lock import broken_seal, read_lock, record_of, sealed
 from mlops_nb.manifests.render import render
 from mlops_nb.manifests.servers import fitted
 from mlops_nb.redaction import strip_userinfo
+from mlops_nb.statistics.comparison import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +46,7 @@ def deploy(  # what the composition root knows and this must be told
     environment: Environment,
     gates: Sequence[str],
     judge: Callable[[ModelVersion, tuple[str, ...]], Verdict],
+    write: Callable[[Evidence], bytes],
     tracking_uri: str,
     requested_by: str,
     tool: str,
@@ -61,6 +64,7 @@ def deploy(  # what the composition root knows and this must be told
         gates: the model's own gates; the environment's, and those the run was judged by
             before, are added.
         judge: judges the version's run by gates.
+        write: gives the file of the evidence; equal evidence gives equal bytes.
         tracking_uri: tracking server that pods download the model from.
         requested_by: who asks.
         tool: name and version of this tool.
@@ -81,6 +85,7 @@ def deploy(  # what the composition root knows and this must be told
     current = {**forge.read(f"models/{name}"), **forge.read(f"clusters/{place}")}
     recorded = current.get(lock_path(name, place))
     live = read_lock(recorded, lock_path(name, place)) if recorded is not None else None
+    _check_seal(live, current)
     canary = verb.canary or ""
     if live and live.version == version.version:
         # What is live came by a plan of its own; to name it once more changes nothing.
@@ -94,17 +99,17 @@ def deploy(  # what the composition root knows and this must be told
     verdict = _judge(version, run, place, (*gates, *environment.gates), judge)
     branch = branch_of(name, place)
     lock = replace(
-        _lock(version, run, environment, verdict),
+        record_of(version, run, environment, verdict),
         tracking_uri=strip_userinfo(tracking_uri),
         requested_by=requested_by,
         previous=live.version if live else 0,
     )
     waiting = forge.find(branch)
     lock = _as_asked_before(lock, live, waiting)
-    files = render(version, lock, environment, current)
-    deployment = Deployment(
-        version=version, environment=environment, previous=lock.previous, files=files
-    )
+    # What is live has the evidence that it came with: a new one would make a change of it.
+    known = replace(lock, evidence=live.evidence if live else "")
+    files = render(version, known, environment, current)
+    deployment = Deployment(version=version, environment=environment, previous=lock.previous)
     if not files:
         if waiting is not None:
             # What is live is what was asked for, but not what will be once this is merged.
@@ -117,21 +122,20 @@ def deploy(  # what the composition root knows and this must be told
         return deployment
     if cluster is not None and live is not None:
         _check_no_canary(version, place, cluster, tell, only_tell=verb.dry_run)
-    body = pull_request_body(
-        Evidence(
-            lock=lock,
-            previous=live,
-            environment=environment,
-            verdict=verdict,
-            flavor=version.flavor,
-            uses_pickle=version.uses_pickle,
-            code_note=version.tags.get("mlops_nb.git.note", ""),
-            requested=now,
-            before=current,
-            after=dict(files),
-        )
+    evidence = evidence_of(
+        version,
+        run,
+        lock=lock,
+        previous=live,
+        environment=environment,
+        verdict=verdict,
+        showing=shown(version, verdict, registry=registry, live=live),
+        files=files,
     )
-    deployment = replace(deployment, body=body, diff=unified_diff(current, dict(files)))
+    files = sealed(files, lock, write(evidence))
+    diff = unified_diff(current, dict(files))
+    body = pull_request_body(evidence, requested=now, diff=diff)
+    deployment = replace(deployment, files=files, body=body, diff=diff)
     if verb.dry_run:
         return deployment
     pull = forge.propose(
@@ -179,6 +183,18 @@ def _check_no_canary(
     )
 
 
+def _check_seal(live: LockFile | None, current: Mapping[str, bytes]) -> None:
+    """Refuse to build on evidence that is not what the record beside it names."""
+    if live is None:
+        return
+    where = (live.model, live.environment)
+    if wrong := broken_seal(live, current.get(evidence_path(*where))):
+        raise UserError(
+            f"{wrong}: one of them was edited by hand",
+            hint="restore both files from the commit that deployed the version",
+        )
+
+
 def _check_allowed(version: ModelVersion, environment: Environment) -> None:
     if version.uses_pickle and not environment.allow_pickle:
         raise UserError(
@@ -209,40 +225,6 @@ def _judge(
             hint="train a better one; nothing was written",
         )
     return verdict
-
-
-def _lock(
-    version: ModelVersion, run: Run, environment: Environment, verdict: Verdict
-) -> LockFile:
-    tags = version.tags
-    commit = tags.get("mlflow.source.git.commit", "")
-    dirty = commit and tags.get("mlflow.source.git.dirty") == "true"
-    return LockFile(
-        model=version.name,
-        version=version.version,
-        environment=environment.name,
-        uri=f"models:/{version}",
-        source=strip_userinfo(version.source),
-        digest=version.digest,
-        image=environment.image,
-        run=version.run or run.id,
-        tracking_id=version.tracking_id,
-        tracking_uri="",
-        notebook=tags.get("mlops_nb.git.path", run.notebook),
-        notebook_digest=tags.get("mlops_nb.notebook_digest", ""),
-        code_commit=f"{commit}-dirty" if dirty else commit,
-        code_repository=strip_userinfo(tags.get("mlflow.source.git.repoURL", "")),
-        datasets=tuple((d.name, d.digest, strip_userinfo(d.uri)) for d in run.datasets),
-        parameters=_as_json(run.parameters),
-        defaults=_as_json(run.defaults),
-        metrics=dict(run.metrics),
-        gates=tuple((check.gate, str(check.outcome)) for check in verdict.checks),
-        canary=",".join(map(str, environment.canary.weights)),
-    )
-
-
-def _as_json(values: Mapping[str, object]) -> Mapping[str, str]:
-    return {name: json.dumps(value, sort_keys=True) for name, value in values.items()}
 
 
 def _as_asked_before(

@@ -10,6 +10,7 @@ from mlops_nb.core.change import (
     Commit,
     LockFile,
     branch_of,
+    evidence_path,
     lock_path,
     lock_trailers,
     overlay_path,
@@ -95,6 +96,7 @@ def rollback(
     if files is None:
         at_the_time = replace(environment, image=target.image)
         files = dict(render(_version(target), target, at_the_time, current))
+        files |= _evidence_of_then(steps[-1], verb, current)
     restored = _version(target)
     verb = replace(
         verb, reason=" ".join(verb.reason.split()) or _reason_before(verb, target, forge)
@@ -316,6 +318,16 @@ def _reverted(
                 return None
             state[path] = before
     return {path: content for path, content in state.items() if current.get(path) != content}
+
+
+def _evidence_of_then(
+    oldest: _Step, verb: Rollback, current: Mapping[str, bytes]
+) -> dict[str, bytes | None]:
+    """Give the evidence that stood beside the record returned to, if that is another."""
+    path = evidence_path(verb.model, verb.env)
+    now = current.get(path)
+    then = oldest.commit.files[path][0] if path in oldest.commit.files else now
+    return {} if then == now else {path: then}
 
 
 def _version(lock: LockFile) -> ModelVersion:

@@ -7,16 +7,16 @@ import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from mlops_nb.manifests.markdown import Code, code, prose, table
 from mlops_nb.manifests.traffic import HEAD, notes, steps_of_traffic, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from mlops_nb.core.change import LockFile
-    from mlops_nb.core.delivery import Evidence
+    from mlops_nb.core.evidence import Beside, Evidence, Measured
     from mlops_nb.core.gate import Check, Verdict
     from mlops_nb.core.rollout import Rollout
 
@@ -44,10 +44,18 @@ class Meets:
     is_rendered: bool = False
 
 
-def pull_request_body(evidence: Evidence) -> str:
-    """Write the evidence for a deployment as Markdown, hidden marker included."""
+def pull_request_body(
+    evidence: Evidence, *, requested: datetime | None = None, diff: str = ""
+) -> str:
+    """Write the evidence for a deployment as Markdown, hidden marker included.
+
+    Args:
+        evidence: what speaks for it.
+        requested: when it was asked for.
+        diff: the change as a unified diff.
+    """
     sections = (
-        _summary(evidence),
+        _summary(evidence, requested),
         _code(evidence),
         _parameters(evidence),
         _metrics(evidence),
@@ -56,7 +64,7 @@ def pull_request_body(evidence: Evidence) -> str:
         _canary(evidence),
         _security(evidence),
         _rollback(evidence),
-        _change(evidence),
+        _folded(diff),
         (marker(_marked(evidence.previous, evidence.lock)),),
     )
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
@@ -184,7 +192,7 @@ def unified_diff(before: Mapping[str, bytes], after: Mapping[str, bytes | None])
     return "\n".join(parts) + "\n" if parts else ""
 
 
-def _summary(evidence: Evidence) -> Iterator[str]:
+def _summary(evidence: Evidence, requested: datetime | None) -> Iterator[str]:
     lock, previous = evidence.lock, evidence.previous
     old = f"{previous.version}" if previous else "nothing"
     before = (previous.uri, previous.digest, previous.image) if previous else ("", "", "")
@@ -199,10 +207,8 @@ def _summary(evidence: Evidence) -> Iterator[str]:
         ],
     )
     yield ""
-    when = f" on {evidence.requested:%Y-%m-%d %H:%M %Z}" if evidence.requested else ""
+    when = f" on {requested:%Y-%m-%d %H:%M %Z}" if requested else ""
     yield f"Requested by {prose(lock.requested_by) or 'nobody known'}{when.rstrip()}."
-    if evidence.reason:
-        yield f"Reason: {prose(evidence.reason)}"
 
 
 def _code(evidence: Evidence) -> Iterator[str]:
@@ -222,7 +228,7 @@ def _code(evidence: Evidence) -> Iterator[str]:
             ("repository", Code(lock.code_repository, without="unknown")),
         ],
     )
-    if lock.code_commit.endswith("-dirty"):
+    if evidence.is_dirty:
         yield ""
         yield (
             "> ⚠️ **The notebook's repository had uncommitted changes**: the commit alone does "
@@ -232,66 +238,98 @@ def _code(evidence: Evidence) -> Iterator[str]:
 
 
 def _parameters(evidence: Evidence) -> Iterator[str]:
-    new = _values(evidence.lock)
-    old = _values(evidence.previous) if evidence.previous else {}
-    changed = [
-        (Code(name), _valued(name, evidence.previous), _valued(name, evidence.lock))
-        for name in sorted({*new, *old})
-        if new.get(name) != old.get(name)
-    ]
     yield "### Parameters that changed" if evidence.previous else "### Parameters"
     yield ""
-    if changed:
-        yield from table(("parameter", "before", "after"), changed)
+    if evidence.changed:
+        yield from table(
+            ("parameter", "before", "after"),
+            [
+                (
+                    Code(each.name),
+                    _valued(each.before, is_default=each.was_default),
+                    _valued(each.after, is_default=each.is_default),
+                )
+                for each in evidence.changed
+            ],
+        )
     elif evidence.previous:
         yield "None."
     else:
-        yield "None but data, listed below." if evidence.lock.datasets else "None were given."
+        yield "None but data, listed below." if evidence.datasets else "None were given."
 
 
-def _values(lock: LockFile) -> Mapping[str, str]:
-    return {**lock.defaults, **lock.parameters}
-
-
-def _valued(name: str, lock: LockFile | None) -> Code:
+def _valued(value: str, *, is_default: bool) -> Code:
     """Give a parameter's value, marked where it is the notebook's own."""
-    if lock is None:
-        return Code("")
-    is_default = name in lock.defaults and name not in lock.parameters
-    return Code(_values(lock).get(name, ""), note="(default)" if is_default else "")
+    return Code(value, note="(default)" if is_default else "")
 
 
 def _metrics(evidence: Evidence) -> Iterator[str]:
-    new = evidence.lock.metrics
-    old = evidence.previous.metrics if evidence.previous else {}
-    name = f"{evidence.lock.model}/{evidence.previous.version}" if evidence.previous else "-"
     yield "### Metrics"
     yield ""
-    if not new:
+    if not evidence.metrics:
         yield "The run logged none."
         return
+    head = ["metric"]
+    for other in evidence.beside:
+        head += [f"{other.role} ({other.version})", "difference"]
+    head[1:1] = ["this version"]
     yield from table(
-        ("metric", f"live now ({name})", "this version", "difference"),
+        head,
         [
             (
-                Code(key),
-                _number(old.get(key)),
-                _number(value),
-                f"{value - old[key]:+.4g}" if key in old else "-",
+                Code(name),
+                _measured(measured, has_rows=evidence.has_rows),
+                *(cell for other in evidence.beside for cell in _beside(name, other)),
             )
-            for key, value in sorted(new.items())
+            for name, measured in sorted(evidence.metrics.items())
         ],
     )
+    yield ""
+    yield (
+        "In brackets the 95 % interval; that of a difference is of both versions on the same "
+        "rows. *No rows*: the run logged no evaluation table."
+    )
+    for other in evidence.beside:
+        if other.note:
+            yield f"Of {code(other.version)}: {prose(other.note)}."
+
+
+def _beside(name: str, other: Beside) -> tuple[str, str]:
+    measured = _measured(other.metrics.get(name), has_rows=other.has_rows)
+    difference = other.differences.get(name)
+    if difference is None:
+        return measured, "-"
+    return measured, f"{difference.value:+.4g}{_interval(difference, '+.4g')}"
+
+
+def _measured(measured: Measured | None, *, has_rows: bool) -> str:
+    if measured is None:
+        return "-"
+    without = " (as logged)" if has_rows else " (no rows)"
+    return f"{_number(measured.value)}{_interval(measured) or without}"
+
+
+def _interval(measured: Measured, form: str = ".4g") -> str:
+    if measured.low is None or measured.high is None:
+        return ""
+    return f" ({measured.low:{form}} to {measured.high:{form}})"
 
 
 def _data(evidence: Evidence) -> Iterator[str]:
     yield "### Data"
     yield ""
-    if evidence.lock.datasets:
-        rows = [map(Code, dataset) for dataset in evidence.lock.datasets]
-        yield from table(("name", "digest", "uri"), rows)
+    if evidence.datasets:
+        rows = [
+            (Code(d.name), Code(d.digest), _count(d.rows), Code(d.uri))
+            for d in evidence.datasets
+        ]
+        yield from table(("name", "digest", "rows", "uri"), rows)
     else:
         yield "> ⚠️ No dataset was recorded: what this model learned from cannot be told."
+
+
+def _count(rows: int | None) -> str:
+    return "not counted" if rows is None else f"{rows:,}"
 
 
 def _gates(verdict: Verdict) -> Iterator[str]:
@@ -332,20 +370,18 @@ def _canary(evidence: Evidence) -> Iterator[str]:
 
 
 def _security(evidence: Evidence) -> Iterator[str]:
-    lock = evidence.lock
-    registry = lock.image.partition("/")[0] if "/" in lock.image else "Docker Hub"
-    pinned = "@sha256:" in lock.image
+    lock, security = evidence.lock, evidence.security
     is_routed = evidence.environment.is_routed
     came_from = "the gateway" if is_routed else "pods of its namespace"
     yield "### Security"
     yield ""
-    yield f"- Model format: {prose(evidence.flavor) or 'unknown'}." + (
+    yield f"- Model format: {prose(security.flavor) or 'unknown'}." + (
         " ⚠️ **Loading it runs pickled code**; this environment allows that (`allow_pickle`)."
-        if evidence.uses_pickle
+        if security.uses_pickle
         else " Loading it runs no pickled code."
     )
-    yield f"- Image from {prose(registry)}, " + (
-        "pinned by digest." if pinned else "⚠️ **by tag, which can be moved**."
+    yield f"- Image from {prose(security.image_registry)}, " + (
+        "pinned by digest." if security.is_pinned else "⚠️ **by tag, which can be moved**."
     )
     yield "- Model digest recorded: " + (f"`{lock.digest}`." if lock.digest else "⚠️ **none**.")
     yield (
@@ -353,32 +389,22 @@ def _security(evidence: Evidence) -> Iterator[str]:
         f"account token; network: in from {came_from} and monitoring, out to DNS and to where "
         "the model is downloaded from."
     )
-    if urlsplit(lock.tracking_uri).scheme not in {"http", "https"}:
+    if not security.is_reachable:
         yield (
             f"- ⚠️ **The tracking store {code(lock.tracking_uri)} is on one machine only: "
             "a pod cannot download the model from it.**"
         )
-    secrets = [path for path, text in evidence.after.items() if _is_secret(text)]
-    if secrets:
-        yield f"- ⚠️ **A Secret is in Git**: {', '.join(map(code, secrets))}"
-
-
-def _is_secret(content: bytes | None) -> bool:
-    return bool(content and re.search(rb"(?m)^kind:\s*[\"']?Secret[\"']?\s*$", content))
+    if security.secrets:
+        yield f"- ⚠️ **A Secret is in Git**: {', '.join(map(code, security.secrets))}"
 
 
 def _rollback(evidence: Evidence) -> Iterator[str]:
-    lock = evidence.lock
     yield "### Way back"
     yield ""
-    if evidence.previous is None:
+    if evidence.way_back:
+        yield f"{code(evidence.way_back)} proposes the git revert."
+    else:
         yield "There is no earlier version: the way back is to revert the merge of this."
-        return
-    yield f"`mlops rollback {lock.model} --env {lock.environment}` proposes the git revert."
-
-
-def _change(evidence: Evidence) -> Iterator[str]:
-    yield from _folded(unified_diff(evidence.before, evidence.after))
 
 
 def _folded(diff: str) -> Iterator[str]:

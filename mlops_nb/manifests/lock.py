@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
-from mlops_nb.core.change import LockFile
+from mlops_nb.core.change import LockFile, evidence_path, lock_path
 from mlops_nb.core.delivery import did_you_mean
 from mlops_nb.errors import UserError
 from mlops_nb.manifests.yaml import emit, parse
+from mlops_nb.redaction import strip_userinfo
+
+if TYPE_CHECKING:
+    from mlops_nb.core.delivery import Environment
+    from mlops_nb.core.gate import Verdict
+    from mlops_nb.core.model import ModelVersion
+    from mlops_nb.core.run import Run
 
 _COMMENT = """\
 What runs here, who asked for it, and from which run, code and data it came.
@@ -19,11 +28,78 @@ _REQUIRED = _KEYS[: _KEYS.index("notebook")]
 _ROWS = {"datasets": ("name", "digest", "uri"), "gates": ("gate", "outcome")}
 
 
+def record_of(
+    version: ModelVersion, run: Run, environment: Environment, verdict: Verdict
+) -> LockFile:
+    """Give the record of a version in an environment, as far as registry and gates tell it."""
+    tags = version.tags
+    commit = tags.get("mlflow.source.git.commit", "")
+    dirty = commit and tags.get("mlflow.source.git.dirty") == "true"
+    return LockFile(
+        model=version.name,
+        version=version.version,
+        environment=environment.name,
+        uri=f"models:/{version}",
+        source=strip_userinfo(version.source),
+        digest=version.digest,
+        image=environment.image,
+        run=version.run or run.id,
+        tracking_id=version.tracking_id,
+        tracking_uri="",
+        notebook=tags.get("mlops_nb.git.path", run.notebook),
+        notebook_digest=tags.get("mlops_nb.notebook_digest", ""),
+        code_commit=f"{commit}-dirty" if dirty else commit,
+        code_repository=strip_userinfo(tags.get("mlflow.source.git.repoURL", "")),
+        datasets=tuple((d.name, d.digest, strip_userinfo(d.uri)) for d in run.datasets),
+        parameters=_as_json(run.parameters),
+        defaults=_as_json(run.defaults),
+        metrics=dict(run.metrics),
+        gates=tuple((check.gate, str(check.outcome)) for check in verdict.checks),
+        canary=",".join(map(str, environment.canary.weights)),
+    )
+
+
+def _as_json(values: Mapping[str, object]) -> Mapping[str, str]:
+    return {name: json.dumps(value, sort_keys=True) for name, value in values.items()}
+
+
+def sealed(files: Mapping[str, bytes], lock: LockFile, evidence: bytes) -> dict[str, bytes]:
+    """Give a change with its evidence, and the evidence's digest in the record.
+
+    Args:
+        files: the change, by path.
+        lock: its record.
+        evidence: content of `evidence.json`.
+    """
+    where = (lock.model, lock.environment)
+    lock = replace(lock, evidence=digest_of(evidence))
+    return {**files, lock_path(*where): lock_text(lock), evidence_path(*where): evidence}
+
+
+def digest_of(content: bytes) -> str:
+    """Give `sha256:` and the 64 hex digits of a file."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def broken_seal(lock: LockFile, evidence: bytes | None) -> str:
+    """Say how the evidence beside a record is not what the record names; empty if it is."""
+    path = evidence_path(lock.model, lock.environment)
+    if evidence is None:
+        return f"{path} is missing" if lock.evidence else ""
+    found = digest_of(evidence)
+    if found == lock.evidence:
+        return ""
+    return f"{path} is {found[:19]}…, its record names {lock.evidence[:19] or 'none'}…"
+
+
 def lock_text(lock: LockFile) -> bytes:
     """Write the record; equal records give equal bytes."""
     values: dict[str, object] = {}
     for key in _KEYS:
         value = getattr(lock, key)
+        if key == "evidence" and not value:
+            # Records of before there was any stay what they are, byte by byte.
+            continue
         if key in _ROWS:
             value = [dict(zip(_ROWS[key], row, strict=True)) for row in value]
         elif isinstance(value, Mapping):

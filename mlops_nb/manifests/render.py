@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.core.change import lock_path, overlay_path
+from mlops_nb.core.change import evidence_path, lock_path, overlay_path
 from mlops_nb.errors import UserError
 from mlops_nb.manifests.cluster import cluster_files
 from mlops_nb.manifests.kserve import kserve_files
@@ -47,7 +47,7 @@ def render(
     model = version.name
     environment = fitted(environment, version, current)
     _check_layout(model, environment, current)
-    _check_record(model, environment, current)
+    check_record(model, environment.name, current)
     _check_download(environment, lock)
     files = {
         path: content
@@ -89,10 +89,19 @@ def _check_layout(model: str, environment: Environment, current: Mapping[str, by
         )
 
 
-def _check_record(model: str, environment: Environment, current: Mapping[str, bytes]) -> None:
-    """Refuse a record that does not tell what the overlay beside it runs."""
-    where = lock_path(model, environment.name)
-    path = f"{overlay_path(model, environment.name)}/rollout.yaml"
+def check_record(model: str, environment: str, current: Mapping[str, bytes]) -> None:
+    """Refuse a record that does not tell what the overlay beside it runs.
+
+    Args:
+        model: the model.
+        environment: name of the environment.
+        current: files of the model, by path.
+
+    Raises:
+        UserError: if the two contradict each other; the message names the value.
+    """
+    where = lock_path(model, environment)
+    path = f"{overlay_path(model, environment)}/rollout.yaml"
     if where not in current or path not in current:
         return
     lock = read_lock(current[where], where)
@@ -151,8 +160,9 @@ def _applied(
     """Give the manifests that rules are about, as the overlay builds them."""
     overlay = overlay_path(model, environment.name)
     patch = f"{overlay}/rollout.yaml"
+    evidence = evidence_path(model, environment.name)
     for folder in (base_path(model, environment.target), overlay):
-        for path in sorted(p for p in files if p.startswith(f"{folder}/")):
+        for path in sorted(p for p in files if p.startswith(f"{folder}/") and p != evidence):
             for document in parse_all(files[path], path):
                 kind = document.get("kind") if isinstance(document, dict) else None
                 if kind == "Rollout" and patch in files:

@@ -10,7 +10,8 @@ from mlops_nb.manifests.servers import SERVERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlops_nb.core.delivery import Environment, Evidence
+    from mlops_nb.core.delivery import Environment
+    from mlops_nb.core.evidence import Evidence
 
 HEAD = ("real share", "pods", "analysed for", "needs in all at least")
 
@@ -64,7 +65,7 @@ def notes(environment: Environment) -> Iterator[str]:
     """Give the sentences below the table."""
     peak, stable = environment.peak_pods, environment.replicas
     if environment.target == "kserve":
-        yield f"Peak: {2 * stable} pods{_gpus(environment, 2 * stable)}."
+        yield f"Peak: {peak} pods{_gpus(environment, peak)}."
         return
     if not environment.is_routed:
         yield (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fake_forge import FakeForge
 from fake_registry import FakeRegistry
 
+from mlops_nb import wire
 from mlops_nb.adapters.argocd import ArgoCd
 from mlops_nb.core.canary import CanaryPlan
 from mlops_nb.core.delivery import Environment
@@ -92,6 +93,7 @@ class World:
             environment=environment,
             gates=(),
             judge=lambda *_: Verdict(checks=()),
+            write=wire.canonical,
             tracking_uri="https://mlflow.example.com",
             requested_by=ANN,
             tool="mlops_nb/0",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from mlops_nb import wire
 from mlops_nb.adapters.git import LocalForge
-from mlops_nb.core.change import PullRequestState, lock_path, overlay_path
+from mlops_nb.core.change import PullRequestState, evidence_path, lock_path, overlay_path
 from mlops_nb.core.data import Dataset
 from mlops_nb.core.delivery import Deployment, Environment
+from mlops_nb.core.evaluation import table_from_columns
 from mlops_nb.core.events import Event, Note
-from mlops_nb.core.gate import Check, Outcome, Verdict
+from mlops_nb.core.evidence import Evidence
+from mlops_nb.core.gate import Check, EvaluationTable, Outcome, Verdict
 from mlops_nb.core.model import ModelRef, ModelVersion
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.verbs import Deploy, History, Merge, Rollback
@@ -25,9 +29,11 @@ from mlops_nb.flows.history import history
 from mlops_nb.flows.merge import merge
 from mlops_nb.flows.rollback import rollback
 from mlops_nb.manifests.evidence import read_marker
-from mlops_nb.manifests.lock import read_lock
+from mlops_nb.manifests.lock import broken_seal, read_lock
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlops_nb.core.delivery import Merged
     from mlops_nb.ports import Registry
 
@@ -47,11 +53,16 @@ class Versions:
     digests: dict[int, str] = field(default_factory=dict)
     without_files: set[int] = field(default_factory=set)
     is_down: bool = False
+    tables: dict[int, EvaluationTable] = field(default_factory=dict)
 
     def resolve(self, ref: ModelRef) -> ModelVersion:
-        assert ref.version is not None
         if self.is_down:
             raise BackendUnavailable("the registry does not answer")
+        if ref.alias:
+            if str(ref) not in self.aliases:
+                raise NotFound(f"there is no {ref}")
+            ref = ModelRef(name=ref.name, version=self.aliases[str(ref)])
+        assert ref.version is not None
         if ref.version in self.gone:
             raise NotFound(f"there is no {ref}")
         return ModelVersion(
@@ -83,6 +94,12 @@ class Versions:
                 Dataset(name="train", uri="s3://d/x", digest="sha256:" + "e" * 64, size=1),
             ),
         )
+
+    def metrics(self, tracking_id: str) -> Mapping[str, float]:
+        return self.find(tracking_id).metrics
+
+    def table(self, tracking_id: str) -> EvaluationTable | None:
+        return self.tables.get(int(tracking_id, 16))
 
     def has_files(self, version: ModelVersion) -> bool:
         return version.version not in self.without_files
@@ -134,6 +151,7 @@ class World:
             forge=self.forge,
             environment=environment,
             gates=("accuracy >= 0.9",),
+            write=wire.canonical,
             tracking_uri="https://ann:pw@mlflow.example.com",
             tool="mlops_nb/0.1.0",
             now=NOW,
@@ -204,8 +222,9 @@ def test_a_deployment_is_proposed_with_its_evidence(world: World) -> None:
     assert "**The notebook's repository had uncommitted changes**" in body
     assert "| `lr` | `0.1` | `0.2` |" in body
     assert "seed" not in body.partition("### Metrics")[0].partition("### Parameters")[2]
-    assert "| `accuracy` | 0.91 | 0.92 | +0.01 |" in body
-    assert f"| `train` | `sha256:{'e' * 64}` | `s3://d/x` |" in body
+    assert "| metric | this version | live now and champion (churn/1) | difference |" in body
+    assert "| `accuracy` | 0.92 (no rows) | 0.91 (no rows) | +0.01 |" in body
+    assert f"| `train` | `sha256:{'e' * 64}` | not counted | `s3://d/x` |" in body
     assert "| `accuracy >= 0.9` | 0.97 | 0.95 to 0.99 | 0.9 | - | 500 |" in body
     assert "| 10 % | 1 + 3 stable | 10 min | 3.3 requests/s |" in body
     assert "Peak: 6 pods" in body
@@ -216,6 +235,66 @@ def test_a_deployment_is_proposed_with_its_evidence(world: World) -> None:
     assert "+  value: models:/churn/2" in body
     assert read_marker(body)["version"] == 2
     assert world.events == []
+
+
+def test_machines_read_the_same_evidence_beside_the_record(world: World) -> None:
+    world.live("churn/1")
+    world.registry.tables = {
+        n: table_from_columns(
+            {"label": [0, 1] * 50, "prediction": [0, 1] * (45 + n) + [1, 0] * (5 - n)}
+        )
+        for n in (1, 2)
+    }
+    done = world.deploy("churn/2")
+    path = evidence_path("churn", "prod")
+    content = done.files[path]
+    assert content is not None
+    recorded = done.files[lock_path("churn", "prod")]
+    assert recorded is not None
+    assert read_lock(recorded).evidence == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    found = wire.loads(Evidence, content)
+    assert wire.canonical(found) == content
+    assert replace(read_lock(recorded), evidence="") == found.lock
+    assert found.previous == world.lock()
+    [other] = found.beside
+    assert (other.version, other.role) == ("churn/1", "live now and champion")
+    difference = other.differences["accuracy"]
+    assert difference.value == pytest.approx(0.02)
+    assert difference.low is not None
+    assert difference.high is not None
+    assert difference.low <= 0.02 <= difference.high
+    assert "| `accuracy` | 0.94 (0.8752 to 0.98) | 0.92 (0.85 to 0.97) | +0.02 (" in done.body
+    # Neither who asks nor when makes another change of it.
+    again = world.deploy("churn/2", requested_by="Bob <bob@example.com>")
+    assert again.files[path] == content
+    assert again.pull_request is not None
+    world.merge(again.pull_request.number)
+    assert world.deploy("churn/2").is_noop
+    back = world.rollback().pull_request
+    assert back is not None
+    world.merge(back.number)
+    files = world.forge.read(overlay_path("churn", "prod"))
+    assert wire.loads(Evidence, files[path]).lock.version == 1
+    assert broken_seal(world.lock(), files[path]) == ""
+
+
+def test_evidence_edited_on_base_is_no_ground_to_build_on(world: World) -> None:
+    world.live("churn/1")
+    world.live("churn/2")
+    folder = clone(world)
+    path = folder / evidence_path("churn", "prod")
+    path.write_text(path.read_text().replace("0.92", "0.99"))
+    git(folder, "commit", "--quiet", "-am", "Better")
+    git(folder, "push", "--quiet")
+    with pytest.raises(UserError, match=r"evidence\.json is sha256:.*edited by hand"):
+        world.deploy("churn/3")
+    # The way back is open all the same, and restores what was there.
+    back = world.rollback().pull_request
+    assert back is not None
+    world.merge(back.number)
+    files = world.forge.read(overlay_path("churn", "prod"))
+    assert broken_seal(world.lock(), files[evidence_path("churn", "prod")]) == ""
+    assert world.lock().version == 1
 
 
 def test_the_same_version_keeps_the_plan_it_came_by(world: World) -> None:

@@ -9,8 +9,12 @@ import pytest
 
 from mlops_nb.core.canary import CanaryPlan
 from mlops_nb.core.change import LockFile
-from mlops_nb.core.delivery import Environment, Evidence
+from mlops_nb.core.data import Dataset
+from mlops_nb.core.delivery import Environment
+from mlops_nb.core.evidence import Beside, Measured, Showing, evidence_of
 from mlops_nb.core.gate import Check, Outcome, Verdict
+from mlops_nb.core.model import ModelVersion
+from mlops_nb.core.run import Run, RunState
 from mlops_nb.manifests.evidence import (
     Meets,
     marker,
@@ -34,16 +38,49 @@ LOCK = LockFile(
     requested_by="Ann",
     previous=1,
 )
-EVIDENCE = Evidence(
-    lock=LOCK,
-    previous=replace(LOCK, version=1, previous=0),
-    environment=Environment(name="prod"),
-    verdict=Verdict(checks=()),
-)
+PROD = Environment(name="prod")
+PREVIOUS = replace(LOCK, version=1, previous=0)
 
 
-def body(lock: LockFile = LOCK, **more: object) -> str:
-    return pull_request_body(replace(EVIDENCE, lock=lock, **more))  # type: ignore[arg-type]  # any field
+def body(
+    lock: LockFile = LOCK,
+    *,
+    previous: LockFile | None = PREVIOUS,
+    environment: Environment = PROD,
+    checks: tuple[Check, ...] = (),
+    showing: Showing | None = None,
+    flavor: str = "onnx",
+    uses_pickle: bool = False,
+    code_note: str = "",
+    diff: str = "",
+    files: dict[str, bytes] | None = None,
+) -> str:
+    logged = {name: Measured(value=value) for name, value in lock.metrics.items()}
+    evidence = evidence_of(
+        ModelVersion(
+            name=lock.model,
+            version=lock.version,
+            flavor=flavor,
+            uses_pickle=uses_pickle,
+            tags={"mlops_nb.git.note": code_note} if code_note else {},
+        ),
+        Run(
+            id=lock.run,
+            notebook=lock.notebook,
+            state=RunState.SUCCEEDED,
+            datasets=tuple(
+                Dataset(name=name, digest=digest, uri=uri, size=1, rows=1200)
+                for name, digest, uri in lock.datasets
+            ),
+        ),
+        lock=lock,
+        previous=previous,
+        environment=environment,
+        verdict=Verdict(checks=checks),
+        showing=showing or Showing(metrics=logged),
+        files=files or {},
+    )
+    return pull_request_body(evidence, diff=diff)
 
 
 def table_widths(text: str) -> set[tuple[int, int]]:
@@ -71,7 +108,7 @@ def test_no_text_breaks_out_of_its_table() -> None:
             parameters={nasty: nasty},
             metrics={nasty: 1.0},
         ),
-        verdict=Verdict(checks=(Check(gate=nasty, outcome=Outcome.PASSED, reason=nasty),)),
+        checks=(Check(gate=nasty, outcome=Outcome.PASSED, reason=nasty),),
         flavor=nasty,
     )
     assert all(head == cells for head, cells in table_widths(text))
@@ -92,7 +129,7 @@ def test_ticks_are_for_what_is_compared_letter_by_letter_and_for_nothing_else() 
             metrics={"f1": 0.5},
             datasets=(("train", "sha256:1", "data/t.csv"),),
         ),
-        verdict=Verdict(checks=(check,)),
+        checks=(check,),
     )
     for row in (
         "| version | `models:/churn/2` | `models:/churn/2` |",
@@ -102,8 +139,8 @@ def test_ticks_are_for_what_is_compared_letter_by_letter_and_for_nothing_else() 
         "| commit | unknown: the notebook was in no Git repository |",
         "| `depth` | - | `3` |",
         '| `kind` | - | `"tree"` |',
-        "| `f1` | - | 0.5 | - |",
-        "| `train` | `sha256:1` | `data/t.csv` |",
+        "| `f1` | 0.5 (no rows) |",
+        "| `train` | `sha256:1` | 1,200 | `data/t.csv` |",
         (
             "| `gap(f1, by=a) <= 1` | 0.25 | 0.125 to 0.5 | 1 | `churn/1` | 76 | "
             "passed: gap(f1) is 0.25: 0.5 for a=x (n=76) |"
@@ -116,7 +153,7 @@ def test_ticks_are_for_what_is_compared_letter_by_letter_and_for_nothing_else() 
 def test_a_group_that_is_called_as_somebody_calls_nobody() -> None:
     reason = "0.5 for team=@platform (n=76), asked by ann@example.com"
     check = Check(gate="f1 >= 1", outcome=Outcome.FAILED, reason=reason)
-    text = body(verdict=Verdict(checks=(check,)))
+    text = body(checks=(check,))
     assert "team=@platform" not in text
     assert "ann@example.com" in text
 
@@ -134,13 +171,13 @@ def test_a_missing_or_broken_marker_tells_nothing(text: str) -> None:
 
 
 def test_backticks_in_a_file_do_not_end_the_diff() -> None:
-    text = body(before={"a": b"x\n"}, after={"a": b"x\n````\n# not a heading\n"})
+    text = body(diff=unified_diff({"a": b"x\n"}, {"a": b"x\n````\n# not a heading\n"}))
     assert "`````diff\n" in text
     assert text.count("`````") == 2
 
 
 def test_a_diff_longer_than_forges_take_is_cut_between_lines() -> None:
-    text = body(after={"a": b"0123456789\n" * 10_000})
+    text = body(diff=unified_diff({}, {"a": b"0123456789\n" * 10_000}))
     assert len(text) < 60_000
     assert "… cut: see the files changed" in text
     assert not re.search(r"^\+\d{1,9}$", text, re.MULTILINE)
@@ -155,7 +192,7 @@ def test_what_is_missing_or_risky_is_said_loudly() -> None:
             tracking_uri="sqlite:////home/ann/mlflow.db",
         ),
         uses_pickle=True,
-        after={"x.yaml": b"apiVersion: v1\nkind: Secret\n"},
+        files={"x.yaml": b"apiVersion: v1\nkind: Secret\n"},
     )
     for words in (
         "No gate is set",
@@ -213,6 +250,46 @@ def test_a_diff_tells_new_deleted_and_changed_files() -> None:
         "--- a/old", "+++ b/old", "@@ -1 +1 @@", "-1", "+2",
     ]  # fmt: skip
     assert unified_diff({}, {}) == ""
+
+
+def test_metrics_stand_beside_the_champions_with_what_is_known_of_each() -> None:
+    showing = Showing(
+        metrics={
+            "auc": Measured(value=0.8, low=0.75, high=0.85, rows=400),
+            "loss": Measured(value=0.3),
+        },
+        has_rows=True,
+        beside=(
+            Beside(
+                version="churn/1",
+                role="live now",
+                metrics={"auc": Measured(value=0.79, low=0.74, high=0.84, rows=400)},
+                differences={"auc": Measured(value=0.01, low=-0.02, high=0.04, rows=400)},
+                has_rows=True,
+            ),
+            Beside(
+                version="churn/0",
+                role="champion",
+                metrics={"auc": Measured(value=0.7)},
+                differences={"auc": Measured(value=0.1)},
+                note="its run is no longer there",
+            ),
+        ),
+    )
+    text = body(showing=showing)
+    for line in (
+        (
+            "| metric | this version | live now (churn/1) | difference | champion (churn/0) | "
+            "difference |"
+        ),
+        (
+            "| `auc` | 0.8 (0.75 to 0.85) | 0.79 (0.74 to 0.84) | +0.01 (-0.02 to +0.04) | "
+            "0.7 (no rows) | +0.1 |"
+        ),
+        "| `loss` | 0.3 (as logged) | - | - | - | - |",
+        "Of `churn/0`: its run is no longer there.",
+    ):
+        assert line in text.splitlines()
 
 
 def test_a_return_tells_who_why_and_what_is_reverted() -> None:
