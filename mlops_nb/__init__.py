@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         sweep,
         train,
         update_schedule,
+        verify_pr,
     )
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "sweep",
     "train",
     "update_schedule",
+    "verify_pr",
 ]
 
 

@@ -14,6 +14,7 @@ from mlops_nb.core.outcome import ensure_success
 from mlops_nb.core.results import DeploymentHistory, Diagnosis, StatusList, SweepResult
 from mlops_nb.core.run import Run
 from mlops_nb.core.verbs import Retry, Status, Sweep, Train
+from mlops_nb.core.verification import Verification
 from mlops_nb.errors import GateFailed, MlopsError, UserError
 from mlops_nb.grammar import Help, parse, parser
 from mlops_nb.words import Form
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _DID_NOT_COME = 3  # what a failed run gives, too
+_REFUSED = 3  # what a gate that did not pass gives, too
 _SECONDS_UNTOLD = 30.0
 
 
@@ -94,6 +96,8 @@ def _do(verb: Verb, form: Form) -> int:
 def _exit_code(result: object, verb: Verb) -> int:
     if isinstance(result, Diagnosis):
         return 0 if result.healthy else 4
+    if isinstance(result, Verification):
+        return 0 if result.passed else _REFUSED
     if isinstance(verb, Status) and verb.watch and isinstance(result, StatusList):
         return _DID_NOT_COME if result.is_bad or result.timed_out else 0
     waited = isinstance(verb, Train | Sweep | Retry) and verb.wait

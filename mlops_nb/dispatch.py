@@ -115,7 +115,9 @@ def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901
             return _deploy(project, verb, tell)
         case verbs.Merge():
             return _merge(project, verb)
-        case verbs.Status() | verbs.Promote() | verbs.Abort() | verbs.Follow():
+        case (
+            verbs.Status() | verbs.Promote() | verbs.Abort() | verbs.Follow() | verbs.VerifyPr()
+        ):
             return steering.do(project, verb, tell)
         case verbs.History():
             return _history(project, verb)

@@ -263,6 +263,37 @@ def _delivering(add: Adder) -> None:
         help="show the change, whether steps run again and whether the model is still there",
     )
 
+    _verifying(add)
+
+
+def _verifying(add: Adder) -> None:
+    verb = add.verb(
+        "verify-pr",
+        "verify a pull request of the GitOps repository: for its CI",
+        "verify-pr",
+        "verify-pr --repo deploy --base origin/main --head HEAD",
+        "verify-pr --gate 'accuracy >= 0.9' --json",
+        "verify-pr --workflow github",
+    )
+    action = verb.add_argument(
+        "--repo", default=".", metavar="PATH", help="clone of the repository; else this folder"
+    )
+    action.completer = completion.files  # type: ignore[attr-defined]
+    verb.add_argument(
+        "--base", default="", metavar="REF", help="branch the cluster follows; else origin's"
+    )
+    verb.add_argument(
+        "--head", default="HEAD", metavar="REF", help="what is proposed; else HEAD"
+    )
+    gate_words(verb)
+    verb.add_argument(
+        "--workflow",
+        default="",
+        choices=["github", "gitlab"],
+        metavar="github|gitlab",
+        help="print the file that has the repository's CI do this, and verify nothing",
+    )
+
 
 def _steering(add: Adder) -> None:
     verb = add.verb(

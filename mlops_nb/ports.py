@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from mlops_nb.core.events import unheard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -377,6 +377,32 @@ class Forge(Protocol):
         """
 
 
+class Proposal(Protocol):
+    """A change to a GitOps repository, as a clone of it holds it: read, never written.
+
+    Args:
+        base: newest commit of the branch that the cluster follows.
+        head: newest commit of what is proposed.
+        start: where the two parted.
+    """
+
+    base: str
+    head: str
+    start: str
+
+    def read(self, commit: str, folder: str) -> Mapping[str, bytes]:
+        """Give every file below `folder` at a commit, by path from the repository's root."""
+
+    def changed(self) -> Mapping[str, tuple[bytes | None, bytes | None]]:
+        """Give the files that the change touches, before and after, by path."""
+
+    def stood(self, path: str) -> Iterator[str]:
+        """Yield what base was before each commit that touched a file, newest first."""
+
+    def is_as(self, commit: str, paths: Iterable[str]) -> bool:
+        """Tell whether files are, as proposed, what they are at a commit."""
+
+
 class Cluster(Protocol):
     """What runs the models of an environment: asked and steered; nothing is ever made in it."""
 
@@ -413,4 +439,4 @@ class Cluster(Protocol):
         """
 
 
-__all__ = ["Cluster", "Executor", "Forge", "Listener", "Registry", "Scheduler"]
+__all__ = ["Cluster", "Executor", "Forge", "Listener", "Proposal", "Registry", "Scheduler"]

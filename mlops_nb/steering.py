@@ -1,28 +1,35 @@
-"""Verbs about what a cluster runs, and the way back: gives each what it asks of the project."""
+"""Verbs about what a cluster runs or is to run, and the way back: what each asks."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_nb.core import verbs
 from mlops_nb.core.rollout import Action
+from mlops_nb.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlops_nb.core.delivery import Deployment
+    from mlops_nb.core.gate import Verdict
+    from mlops_nb.core.model import ModelVersion
     from mlops_nb.core.results import Followed, StatusList
     from mlops_nb.core.rollout import Rollout, Status
-    from mlops_nb.ports import Listener
+    from mlops_nb.core.verification import Verification, Workflow
+    from mlops_nb.ports import Listener, Registry
     from mlops_nb.project import Project
 
 
 def do(
     project: Project,
-    verb: verbs.Status | verbs.Promote | verbs.Abort | verbs.Follow,
+    verb: verbs.Status | verbs.Promote | verbs.Abort | verbs.Follow | verbs.VerifyPr,
     tell: Listener,
-) -> StatusList | Status | Followed:
+) -> StatusList | Status | Followed | Verification | Workflow:
     """Do one of these verbs in a project.
 
     Raises:
@@ -38,6 +45,8 @@ def do(
             return _abort(project, verb, tell)
         case verbs.Follow():
             return _follow(project, verb, tell)
+        case verbs.VerifyPr():
+            return _verify(project, verb)
 
 
 def retry(project: Project, model: str, env: str) -> Status:
@@ -115,3 +124,46 @@ def rollback(
         cluster=project.cluster(verb.env),
         because=because,
     )
+
+
+def _verify(project: Project, verb: verbs.VerifyPr) -> Verification | Workflow:
+    """Hold a pull request against its evidence and the registry, or give the file for CI."""
+    from mlops_nb import wire
+    from mlops_nb.core.evidence import Evidence
+    from mlops_nb.manifests.workflow import workflow
+
+    if verb.workflow:
+        return workflow(verb.workflow, project.tool.partition("/")[2])
+    from mlops_nb.adapters.git import Checkout
+    from mlops_nb.flows.judge import judge_run
+    from mlops_nb.flows.verification.verify import verify
+
+    def judge(version: ModelVersion, gates: Sequence[str]) -> Verdict:
+        # Not recorded with the run: whoever verifies need not have the right to write there.
+        return judge_run(
+            version.tracking_id, gates, model=version.name, registry=project.registry
+        )
+
+    return verify(
+        verb,
+        proposal=Checkout(
+            Path(verb.repo), verb.base, verb.head, project.settings.gitops.branch
+        ),
+        registry=partial(_registry, project),
+        judge=judge,
+        read=partial(wire.loads, Evidence),
+        settings=project.settings,
+        tracking_uri=project.tracking_uri,
+    )
+
+
+def _registry(project: Project) -> Registry:
+    """Give the registry; refuse one that nobody named, which would be a new and empty one."""
+    if not (project.settings.tracking_uri or project.environment.get("MLFLOW_TRACKING_URI")):
+        store = project.tracking_uri.removeprefix("sqlite:///")
+        if not Path(store).exists():
+            raise UserError(
+                "no tracking server is named: gates are judged by what runs logged there",
+                hint="set MLFLOW_TRACKING_URI, and MLFLOW_TRACKING_TOKEN where it wants one",
+            )
+    return project.registry

@@ -18,7 +18,7 @@ from mlops_nb.errors import BackendError, BackendUnavailable, MlopsError, NotAll
 from mlops_nb.redaction import strip_userinfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mlops_nb.core.data import DataSource
 
@@ -93,7 +93,57 @@ def stage(
             f"the data {source.name} at {path} cannot be read: {error.strerror or error}",
             hint="check its permissions",
         ) from None
-    return path, Dataset(name=source.name, uri=uri, digest=f"sha256:{digest}", size=size)
+    dataset = Dataset(name=source.name, uri=uri, digest=f"sha256:{digest}", size=size)
+    return path, replace(dataset, rows=count_rows(path))
+
+
+def count_rows(path: Path) -> int | None:
+    """Count the rows of a file, or of a folder's files together.
+
+    Of CSV and TSV files (RFC 4180) the line of headings is none; JSON lines count as they are,
+    and Parquet files tell the number themselves.
+
+    Returns:
+        the number; None where a file's format does not tell.
+    """
+    if path.is_dir():
+        counts = [count_rows(path / name) for name in _files(path)]
+        known = [count for count in counts if count is not None]
+        return sum(known) if counts and len(known) == len(counts) else None
+    try:
+        return _ROWS[path.suffix.lower()](path)
+    except (KeyError, OSError, ValueError, ImportError):
+        return None
+
+
+def _records(path: Path) -> int:
+    """Count lines that are not empty, but for those that end within quotes."""
+    count = quotes = 0
+    with path.open("rb") as file:
+        for line in file:
+            quotes += line.count(b'"')
+            count += quotes % 2 == 0 and not line.isspace()
+    return count
+
+
+def _after_headings(path: Path) -> int:
+    return max(0, _records(path) - 1)
+
+
+def _parquet_rows(path: Path) -> int:
+    from pyarrow import parquet  # slow to load, and other formats need none of it
+
+    rows: int = parquet.read_metadata(path).num_rows
+    return rows
+
+
+_ROWS: Mapping[str, Callable[[Path], int]] = {
+    ".csv": _after_headings,
+    ".tsv": _after_headings,
+    ".jsonl": _records,
+    ".ndjson": _records,
+    ".parquet": _parquet_rows,
+}
 
 
 def _check_scheme(source: DataSource, scheme: str) -> None:

@@ -178,6 +178,7 @@ class LockFile:
 
 _BRANCH = re.compile(r"mlops-nb/([^/]+)/([^/]+)")
 _LOCK_PATH = re.compile(r"models/([^/]+)/overlays/([^/]+)/model\.lock\.yaml")
+_OVERLAY = re.compile(r"models/([^/]+)/overlays/([^/]+)/.+", re.DOTALL)
 _TRAILER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*): ?(.*)")
 
 
@@ -210,6 +211,12 @@ def evidence_path(model: str, environment: str) -> str:
 def read_lock_path(path: str) -> tuple[str, str] | None:
     """Give model and environment of an audit record's path; None for any other path."""
     match = _LOCK_PATH.fullmatch(path)
+    return (match[1], match[2]) if match else None
+
+
+def read_overlay_path(path: str) -> tuple[str, str] | None:
+    """Give model and environment of a file of an overlay; None for any other path."""
+    match = _OVERLAY.fullmatch(path)
     return (match[1], match[2]) if match else None
 
 

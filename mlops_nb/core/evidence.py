@@ -202,7 +202,7 @@ def evidence_of(
     return Evidence(
         lock=replace(lock, evidence=""),
         previous=previous,
-        environment=_without_ways(environment),
+        environment=without_ways(environment),
         verdict=verdict,
         metrics=showing.metrics,
         has_rows=showing.has_rows,
@@ -233,7 +233,7 @@ def evidence_of(
     )
 
 
-def _without_ways(environment: Environment) -> Environment:
+def without_ways(environment: Environment) -> Environment:
     """Leave out how the cluster is reached: it differs from one machine to the next."""
     return replace(
         environment,
@@ -268,5 +268,5 @@ def _is_default(name: str, lock: LockFile) -> bool:
 
 __all__ = [
     "Beside", "Evidence", "Measured", "ParameterChange", "Security", "Showing", "Traffic",
-    "evidence_of",
+    "evidence_of", "without_ways",
 ]  # fmt: skip

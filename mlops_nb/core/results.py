@@ -12,6 +12,7 @@ from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.recurring import Scheduled, ScheduleList
 from mlops_nb.core.rollout import Status
 from mlops_nb.core.run import Run
+from mlops_nb.core.verification import Verification, Workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +204,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "follow": Followed,
     "history": DeploymentHistory,
     "rollback": Deployment,
+    "verify-pr": Verification | Workflow,
     "eject": Ejected,
 }
 """What each verb gives; `logs` gives its lines one by one, and as a document a Log."""

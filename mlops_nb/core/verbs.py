@@ -25,6 +25,7 @@ __all__ = [
     "Follow", "History", "Init", "Inspect", "Job", "Logs", "Merge", "Models", "PauseSchedule",
     "Promote", "Register", "ResumeSchedule", "Retry", "Rollback", "Runs", "Schedule",
     "Schedules", "Show", "Status", "Sweep", "Train", "UpdateSchedule", "Verb",
+    "VerifyPr",
 ]  # fmt: skip
 
 
@@ -240,6 +241,33 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyPr:
+    """Verify a pull request of the GitOps repository: for its CI.
+
+    Args:
+        repo: a clone of the repository.
+        base: branch that the cluster follows, or a commit of it; empty takes origin's.
+        head: what is proposed.
+        gates: gates the versions must pass, besides those they were proposed with.
+        workflow: github or gitlab gives the file that has its CI do this; empty verifies.
+    """
+
+    repo: str = "."
+    base: str = ""
+    head: str = "HEAD"
+    gates: tuple[str, ...] = ()
+    workflow: str = ""
+    verb: Literal["verify-pr"] = "verify-pr"
+
+    def __post_init__(self) -> None:
+        """Refuse the file of a forge whose CI is not known."""
+        if self.workflow not in {"", "github", "gitlab"}:
+            raise UserError(
+                f"there is no workflow for {self.workflow!r}", hint="known: github, gitlab"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
     """Propose the return to an earlier version.
 
@@ -365,7 +393,7 @@ Verb = (
     Init | Doctor | Inspect | Train | Sweep | Schedule | UpdateSchedule | PauseSchedule
     | ResumeSchedule | DeleteSchedule | Schedules | Runs | Show | Logs | Cancel | Retry
     | Compare | Register | Models | Deploy | Merge | Status | Promote | Abort | Follow | History
-    | Rollback | Eject
+    | Rollback | VerifyPr | Eject
 )  # fmt: skip
 
 BY_NAME: Mapping[str, Callable[..., Verb]] = {

@@ -30,7 +30,8 @@ from mlops_nb.core.results import (
 )
 from mlops_nb.core.rollout import Stage, Status
 from mlops_nb.core.run import Failure, Run, RunState
-from mlops_nb.display import delivery, plain, rollouts, runs, schedules
+from mlops_nb.core.verification import Verification
+from mlops_nb.display import delivery, plain, rollouts, runs, schedules, verification
 from mlops_nb.display.evidence import readable
 from mlops_nb.display.plain import text
 from mlops_nb.display.tables import filled
@@ -373,6 +374,21 @@ def _(value: Merged) -> str:
     after = escape(delivery.watch_line(value.model, value.environment))
     what += f"<div>→ <code>{after}</code></div>" if value.has_cluster else ""
     return f"<div><b>{head}</b> {_link(pull.url, pull.title)}</div>{what}"
+
+
+@html.register
+def _(value: Verification) -> str:
+    colour = _GREEN if value.passed else _RED
+    head = f"<div><b>{_marked(colour, verification.headline(value))}</b></div>"
+    parts = [
+        f"<div>{escape(verification.subject(d))}</div>"
+        f"{_table(verification.FINDING_HEADINGS, verification.finding_rows(d.findings))}"
+        for d in value.deployments
+    ]
+    if value.findings:
+        rows = verification.finding_rows(value.findings)
+        parts.append(_table(verification.FINDING_HEADINGS, rows))
+    return head + "".join(parts)
 
 
 @html.register

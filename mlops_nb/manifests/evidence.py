@@ -286,8 +286,8 @@ def _metrics(evidence: Evidence) -> Iterator[str]:
     )
     yield ""
     yield (
-        "In brackets the 95 % interval; that of a difference is of both versions on the same "
-        "rows. *No rows*: the run logged no evaluation table."
+        "Each with its 95 % interval, a difference with that of both on the same rows. "
+        "No rows: the run logged no evaluation table."
     )
     for other in evidence.beside:
         if other.note:

@@ -15,6 +15,7 @@ from mlops_nb.sdk.delivering import (
     register,
     rollback,
     status,
+    verify_pr,
 )
 from mlops_nb.sdk.looking import (
     compare,
@@ -72,4 +73,5 @@ __all__ = [
     "sweep",
     "train",
     "update_schedule",
+    "verify_pr",
 ]

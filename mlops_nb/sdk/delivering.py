@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops_nb.core import verbs
-from mlops_nb.sdk.asking import Texts, ask, many, seconds
+from mlops_nb.sdk.asking import Paths, Texts, ask, many, seconds
 
 if TYPE_CHECKING:
     from mlops_nb.core.delivery import Deployment, Merged
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         StatusList,
     )
     from mlops_nb.core.rollout import Status
+    from mlops_nb.core.verification import Verification, Workflow
 
 
 def register(run: str, name: str, *, gate: Texts = ()) -> ModelVersion:
@@ -128,4 +129,28 @@ def rollback(
     """
     verb = verbs.Rollback(model=model, env=env, to=to, reason=reason, dry_run=dry_run)
     result: Deployment = ask(verb)
+    return result
+
+
+def verify_pr(
+    repo: Paths = ".",
+    *,
+    base: str = "",
+    head: str = "HEAD",
+    gate: Texts = (),
+    workflow: str = "",
+) -> Verification | Workflow:
+    """Verify a pull request of the GitOps repository; `passed` tells whether it holds.
+
+    Args:
+        repo: a clone of the repository.
+        base: branch that the cluster follows, or a commit of it; empty takes origin's.
+        head: what is proposed.
+        gate: gates the versions must pass, besides those they were proposed with.
+        workflow: `github` or `gitlab` gives the file that has its CI do this.
+    """
+    verb = verbs.VerifyPr(
+        repo=str(repo), base=base, head=head, gates=many(gate), workflow=workflow
+    )
+    result: Verification | Workflow = ask(verb)
     return result

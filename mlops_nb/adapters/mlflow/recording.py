@@ -179,6 +179,20 @@ def search(
     return found
 
 
+def managed(client: MlflowClient, tracking_id: str) -> MlflowRun | None:
+    """Give a run of ours by its MLflow id, whatever its experiment; None if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_run(tracking_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    is_ours = found.data.tags.get(records.MANAGED) == "true"
+    return found if is_ours and found.info.lifecycle_stage == "active" else None
+
+
 def beginning_with(
     client: MlflowClient, experiment: str, ref: str, limit: int
 ) -> list[MlflowRun]:
@@ -245,7 +259,9 @@ def dataset_input(dataset: Dataset) -> DatasetInput:
             digest=dataset.digest[:35],  # MLflow takes 36 characters
             source_type="local" if scheme == "file" else scheme,
             source=json.dumps({"uri": dataset.uri}),
-            profile=json.dumps({"digest": dataset.digest, "size": dataset.size}),
+            profile=json.dumps(
+                {"digest": dataset.digest, "size": dataset.size, "num_rows": dataset.rows}
+            ),
         ),
         tags=[InputTag("mlflow.data.context", "training")],
     )

@@ -434,10 +434,11 @@ class MlflowRegistry:
         return self._by_id(client, run.id)
 
     def _by_id(self, client: MlflowClient, ref: str) -> MlflowRun | None:
-        """Give the run of this id or MLflow id."""
-        wanted = f"tags.`{records.RUN}` = {recording.quoted(ref)}"
+        """Give the run of this id in the experiment, or of this MLflow id in any."""
         if re.fullmatch(r"[0-9a-f]{32}", ref):
-            wanted = f"attributes.run_id = '{ref}' and tags.`{records.MANAGED}` = 'true'"
+            # Who has a registered version need not know which experiment it came from.
+            return recording.managed(client, ref)
+        wanted = f"tags.`{records.RUN}` = {recording.quoted(ref)}"
         found = recording.search(client, self._experiment(client), [wanted], 1)
         return found[0] if found else None
 
