@@ -136,6 +136,34 @@ def _tree(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "rows"),
+    [
+        ("a.csv", b'age,note\n31,x\n32,"two\nlines ""q"""\n\n', 2),
+        ("a.CSV", b"", 0),
+        ("a.jsonl", b'{"a": 1}\n{"a": 2}', 2),
+        ("a.parquet", b"no parquet", None),
+        ("a.bin", b"1\n2\n", None),
+    ],
+)
+def test_rows_are_counted_where_the_format_tells(
+    tmp_path: Path, name: str, content: bytes, rows: int | None
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / name).write_bytes(content)
+    for uri in (f"d/{name}", "d"):
+        _, found = stage(DataSource(name="t", uri=uri), tmp_path, base=tmp_path)
+        assert found.rows == rows
+
+
+def test_the_rows_of_a_parquet_file_are_those_it_names(tmp_path: Path) -> None:
+    import pandas as pd
+
+    pd.DataFrame({"a": range(7)}).to_parquet(tmp_path / "t.parquet")
+    _, found = stage(DataSource(name="t", uri="t.parquet"), tmp_path, base=tmp_path)
+    assert found.rows == 7
+
+
 def test_a_folder_has_the_digest_of_all_that_is_in_it(tmp_path: Path) -> None:
     files = {"a.csv": b"1", "deep/b.csv": b"22"}
     _, first = staged(str(_tree(tmp_path / "one", files)), tmp_path)

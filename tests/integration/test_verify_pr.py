@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -249,6 +250,23 @@ def test_the_workflow_refuses_an_edited_a_tampered_and_a_stale_proposal(world: W
     assert "stale: the evidence compares with churn/1, base runs churn/3" in done.stdout
     assert "→ propose it anew: mlops deploy churn/VERSION --to prod" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("✘ refused: 1 of ")
+
+
+def test_the_readmes_lines_work_as_printed(world: World) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    _, _, section = readme.partition("\n## Pull requests that a machine checks")
+    blocks = re.findall(
+        r"^```(\w+)\n(.*?)^```$", section.partition("\n## ")[0], re.MULTILINE | re.DOTALL
+    )
+    done = world.run_script(
+        world.checkout(), [code for kind, code in blocks if kind == "sh"], **GITHUB
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for kind, code in blocks:
+        for line in code.splitlines() if kind == "console" else []:
+            assert line in done.stdout.splitlines()
+    assert "pull_request" in done.stdout
+    assert "merge_request_event" in done.stdout
 
 
 def reseal(folder: Path, change: Callable[[Evidence], Evidence]) -> None:

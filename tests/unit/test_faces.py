@@ -287,6 +287,22 @@ SAME: list[tuple[str, Callable[[], object], verbs.Verb]] = [
         lambda: mlops_nb.rollback("m", "prod", to=5, reason="p95 doubled", dry_run=True),
         verbs.Rollback(model="m", env="prod", to=5, reason="p95 doubled", dry_run=True),
     ),
+    (
+        (
+            "verify-pr --repo deploy --base origin/main --head abc123 --gate 'f1 >= 0.5' "
+            "--workflow github"
+        ),
+        lambda: mlops_nb.verify_pr(
+            "deploy", base="origin/main", head="abc123", gate="f1 >= 0.5", workflow="github"
+        ),
+        verbs.VerifyPr(
+            repo="deploy",
+            base="origin/main",
+            head="abc123",
+            gates=("f1 >= 0.5",),
+            workflow="github",
+        ),
+    ),
 ]
 
 

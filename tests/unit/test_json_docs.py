@@ -100,6 +100,10 @@ INTRODUCTION = """\
 ISO 8601 with their zone; sizes are bytes, durations seconds. A number JSON does not know is
 the text `"NaN"`, `"Infinity"` or `"-Infinity"`.
 
+What speaks for a deployment is a document, too: `evidence.json` in an overlay of the GitOps
+repository is an [Evidence](#evidence), and equal evidence gives equal bytes. Its SHA-256 stands
+in `model.lock.yaml` beside it.
+
 This page is made from the types. A program that wants JSON schema asks for it:
 
 ```python
