@@ -63,7 +63,7 @@ def test_public_names_are_these() -> None:
         "history", "init", "inspect", "load_ipython_extension", "log_evaluation", "logs",
         "merge", "models", "pause_schedule", "promote", "register", "resume_schedule", "retry",
         "rollback", "runs", "schedule", "schedules", "show", "status", "sweep", "train",
-        "update_schedule",
+        "update_schedule", "verify_pr",
     }  # fmt: skip
     for name in mlops_nb.__all__:
         assert callable(getattr(mlops_nb, name))

@@ -318,7 +318,7 @@ class _Verifier:
             found.append(failed("manifests", wrong, f"{_ALONE}, or deploy again"))
         else:
             count = len(overlay.paths)
-            found.append(passed("manifests", f"{count} files are what `mlops deploy` renders"))
+            found.append(passed("manifests", f"{count} files are what the record renders"))
         registered, verdict = Registered(
             lock=lock,
             evidence=evidence,
