@@ -175,6 +175,12 @@ class LockFile:
     previous: int = 0
     evidence: str = ""
 
+    @property
+    def contradiction(self) -> str:
+        """Say how the record contradicts itself, as one edited by hand may; empty if not."""
+        named = f"models:/{self.model}/{self.version}"
+        return "" if self.uri == named else f"it says version {self.version}, but {self.uri}"
+
 
 _BRANCH = re.compile(r"mlops-nb/([^/]+)/([^/]+)")
 _LOCK_PATH = re.compile(r"models/([^/]+)/overlays/([^/]+)/model\.lock\.yaml")

@@ -119,6 +119,8 @@ def _share(rollout: Rollout) -> str:
 def _waiting(sight: Sight) -> str:
     """Say why the cluster has not taken Git's state over yet."""
     application = sight.application
+    if sight.lock and sight.lock.contradiction:
+        return f"its record was edited by hand: {sight.lock.contradiction}"
     if application is None:
         return "it was not synced yet"
     if application.message:

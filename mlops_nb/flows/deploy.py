@@ -21,7 +21,7 @@ from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelRef
 from mlops_nb.errors import BackendError, Conflict, GateFailed, UserError
 from mlops_nb.manifests.evidence import pull_request_body, read_marker, unified_diff
-from mlops_nb.manifests.lock import broken_seal, read_lock, record_of, sealed
+from mlops_nb.manifests.lock import broken_seal, live_lock, record_of, sealed
 from mlops_nb.manifests.render import render
 from mlops_nb.manifests.servers import fitted
 from mlops_nb.redaction import strip_userinfo
@@ -84,7 +84,7 @@ def deploy(  # what the composition root knows and this must be told
     name, place = version.name, environment.name
     current = {**forge.read(f"models/{name}"), **forge.read(f"clusters/{place}")}
     recorded = current.get(lock_path(name, place))
-    live = read_lock(recorded, lock_path(name, place)) if recorded is not None else None
+    live = live_lock(recorded, lock_path(name, place)) if recorded is not None else None
     _check_seal(live, current)
     canary = verb.canary or ""
     if live and live.version == version.version:
@@ -112,13 +112,7 @@ def deploy(  # what the composition root knows and this must be told
     deployment = Deployment(version=version, environment=environment, previous=lock.previous)
     if not files:
         if waiting is not None:
-            # What is live is what was asked for, but not what will be once this is merged.
-            tell(
-                Note(
-                    text=f"pull request #{waiting.number} is open and says otherwise: "
-                    f"{waiting.title}"
-                )
-            )
+            tell(Note(text=_left_open(waiting, lock)))
         return deployment
     if cluster is not None and live is not None:
         _check_no_canary(version, place, cluster, tell, only_tell=verb.dry_run)
@@ -193,6 +187,18 @@ def _check_seal(live: LockFile | None, current: Mapping[str, bytes]) -> None:
             f"{wrong}: one of them was edited by hand",
             hint="restore both files from the commit that deployed the version",
         )
+
+
+def _left_open(waiting: PullRequest, lock: LockFile) -> str:
+    """Say what a pull request still asks for where the environment has what was asked for."""
+    asked = read_marker(waiting.body)
+    if (asked.get("action"), asked.get("digest")) == ("deploy", lock.digest):
+        return (
+            f"pull request #{waiting.number} is open for what is there already, brought by "
+            f"somebody's own commit: close it: {waiting.url or waiting.title}"
+        )
+    # What is live is what was asked for, but not what will be once this is merged.
+    return f"pull request #{waiting.number} is open and says otherwise: {waiting.title}"
 
 
 def _check_allowed(version: ModelVersion, environment: Environment) -> None:

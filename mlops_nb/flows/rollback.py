@@ -21,7 +21,7 @@ from mlops_nb.core.events import Note
 from mlops_nb.core.model import ModelRef, ModelVersion
 from mlops_nb.errors import BackendError, MlopsError, NotFound, UserError
 from mlops_nb.manifests.evidence import Meets, read_marker, rollback_body, unified_diff
-from mlops_nb.manifests.lock import read_lock
+from mlops_nb.manifests.lock import live_lock, read_lock
 from mlops_nb.manifests.markdown import prose
 from mlops_nb.manifests.render import render
 from mlops_nb.manifests.returning import commits_path, way_of_return
@@ -202,7 +202,7 @@ def _live(verb: Rollback, forge: Forge) -> LockFile:
     path = lock_path(verb.model, verb.env)
     recorded = forge.read(overlay_path(verb.model, verb.env)).get(path)
     if recorded is not None:
-        return read_lock(recorded, path)
+        return live_lock(recorded, path)
     known = set()
     for commit in forge.log(lock_path("*", "*")):
         known |= {about for path in commit.files if (about := read_lock_path(path))}

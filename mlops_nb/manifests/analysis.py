@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 QUALITY = "quality"
 _TEMPLATES = """\
 # No data, NaN or too little traffic is neither success nor failure: the rollout pauses.
-# An error of the metrics server is asked again every 10 s: twelve let it be away for two
-# minutes. This template judges each step by comparing the canary with the stable version.
+# An error of the metrics server is asked again every 10 s: eighteen let it be away for two
+# minutes, whenever they begin. This template judges each step by comparing the canary with the
+# stable version.
 apiVersion: argoproj.io/v1alpha1
 kind: AnalysisTemplate
 metadata:
@@ -62,7 +63,7 @@ _METRIC = """\
   - name: $name
     initialDelay: "{{args.window}}"
     interval: "{{args.interval}}"
-$bears    consecutiveErrorLimit: 12
+$bears    consecutiveErrorLimit: 18
     successCondition: $known && result[0] <= {{args.$limit}}
     failureCondition: $known && result[0] > {{args.$limit}}
     provider:

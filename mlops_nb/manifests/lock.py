@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.core.change import LockFile, evidence_path, lock_path
+from mlops_nb.core.change import LockFile, evidence_path, lock_path, read_lock_path
 from mlops_nb.core.delivery import did_you_mean
 from mlops_nb.errors import UserError
 from mlops_nb.manifests.yaml import emit, parse
@@ -133,6 +133,30 @@ def read_lock(content: bytes, path: str = "model.lock.yaml") -> LockFile:
                 f"{path}: {key} is missing", hint="restore the file from an earlier commit"
             )
     return LockFile(**{key: _value(path, key, value) for key, value in document.items()})
+
+
+def live_lock(content: bytes, path: str) -> LockFile:
+    """Read the record of what an environment has, for who builds on it.
+
+    Args:
+        content: the file.
+        path: its path in the repository.
+
+    Raises:
+        UserError: if it was broken by hand, contradicts itself or is another folder's.
+    """
+    lock = read_lock(content, path)
+    about = read_lock_path(path) or (lock.model, lock.environment)
+    wrong = lock.contradiction
+    if (lock.model, lock.environment) != about:
+        wrong = f"it is of {lock.model} in {lock.environment}"
+    if wrong:
+        raise UserError(
+            f"{path} was edited by hand: {wrong}",
+            hint="restore the folder's files from the commit that deployed the version: "
+            f"git log -p -- {path}",
+        )
+    return lock
 
 
 def _value(path: str, key: str, value: Any) -> Any:

@@ -9,7 +9,7 @@ from mlops_nb.core.change import evidence_path, lock_path, overlay_path
 from mlops_nb.errors import UserError
 from mlops_nb.manifests.cluster import cluster_files
 from mlops_nb.manifests.kserve import kserve_files
-from mlops_nb.manifests.lock import lock_text, read_lock
+from mlops_nb.manifests.lock import live_lock, lock_text
 from mlops_nb.manifests.rollout import rollout_files
 from mlops_nb.manifests.rules import RULED, breaches
 from mlops_nb.manifests.servers import SERVERS, base_path, fitted
@@ -104,7 +104,7 @@ def check_record(model: str, environment: str, current: Mapping[str, bytes]) -> 
     path = f"{overlay_path(model, environment)}/rollout.yaml"
     if where not in current or path not in current:
         return
-    lock = read_lock(current[where], where)
+    lock = live_lock(current[where], where)
     told = {
         "/spec/template/spec/initContainers/0/env/0/value": lock.uri,
         "/spec/template/spec/initContainers/0/env/1/value": lock.digest,

@@ -12,11 +12,16 @@ import jsonschema
 import pytest
 import requests
 from played import BY_HAND, JUDGED, TOKEN, World, played
+from ruamel.yaml import YAML
 from shell import Shell
 
+from mlops_nb.core.analysis import Phase
 from mlops_nb.core.rollout import RolloutPhase
+from mlops_nb.dev.cluster.judging import AnalysisRun, merged_spec
 from mlops_nb.dev.cluster.overlay import CannotBuild, build
 from mlops_nb.dev.cluster.rollout import LiveRollout
+from mlops_nb.manifests.analysis import analysis_templates
+from mlops_nb.manifests.servers import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -279,13 +284,35 @@ def test_real_metrics_are_asked_for_with_the_manifests_own_queries() -> None:
     )
 
 
-def test_metrics_that_are_away_for_two_minutes_abort() -> None:
+@pytest.mark.parametrize(
+    ("away", "phase"), [(0, Phase.SUCCESSFUL), (125, Phase.SUCCESSFUL), (200, Phase.ERROR)]
+)
+def test_an_outage_of_two_minutes_is_no_verdict(away: int, phase: Phase) -> None:
+    text = analysis_templates("churn", SERVERS["mlserver"])
+    compared = next(iter(YAML(typ="safe").load_all(text)))["spec"]
+    hashes = [{"name": f"{pods}-hash", "value": pods} for pods in ("canary", "stable")]
+    run = AnalysisRun({"name": "churn-1"}, merged_spec([compared], hashes, {}), "churn", now=0)
+    clock = 0
+
+    class Server:
+        def measure(self, model: str, metric: Metric) -> list[float]:
+            if 300 <= clock < 300 + away:
+                raise ValueError("Connection refused")
+            return [0.0]
+
+    for second in range(1_200):
+        clock = second
+        run.tick(second, Server())
+    assert run.phase is phase
+
+
+def test_metrics_that_are_away_for_longer_than_two_minutes_abort() -> None:
     with played(metrics_url="http://127.0.0.1:9") as world:
         world.live(1)
         world.merge(2, JUDGED)
         rollout = world.until(lambda r: r.is_aborted)
     assert "Connection refused" in rollout.why
-    assert "consecutiveErrors (13) > consecutiveErrorLimit (12)" in rollout.message
+    assert "consecutiveErrors (19) > consecutiveErrorLimit (18)" in rollout.message
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from forge_doubles import TOKEN, GitHubDouble
 
 from mlops_nb import wire
-from mlops_nb.adapters.git import LocalForge
+from mlops_nb.adapters.git import LocalForge, RemoteForge
 from mlops_nb.core.change import PullRequestState, evidence_path, lock_path, overlay_path
 from mlops_nb.core.data import Dataset
 from mlops_nb.core.delivery import Deployment, Environment
@@ -20,6 +22,7 @@ from mlops_nb.core.evaluation import table_from_columns
 from mlops_nb.core.events import Event, Note
 from mlops_nb.core.evidence import Evidence
 from mlops_nb.core.gate import Check, EvaluationTable, Outcome, Verdict
+from mlops_nb.core.gitops import Gitops
 from mlops_nb.core.model import ModelRef, ModelVersion
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.verbs import Deploy, History, Merge, Rollback
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlops_nb.core.delivery import Merged
-    from mlops_nb.ports import Registry
+    from mlops_nb.ports import Forge, Registry
 
 PROD = Environment(name="prod", alias="champion", image="reg.example.com/s@sha256:" + "b" * 64)
 STAGE = replace(PROD, name="stage", namespace="stage", alias="")
@@ -137,10 +140,11 @@ class World:
     events: list[Event] = field(default_factory=list)
     tracking_uri: str = "https://bob:pw@mlflow.example.com"
     cluster: Any = None
+    elsewhere: Any = None
 
     @property
-    def forge(self) -> LocalForge:
-        return LocalForge(self.path, author="Ann <ann@example.com>")
+    def forge(self) -> Forge:
+        return self.elsewhere or LocalForge(self.path, author="Ann <ann@example.com>")
 
     def deploy(self, model: str, environment: Environment = PROD, **more: Any) -> Deployment:
         options = {"judge": passing, "requested_by": "Ann <ann@example.com>", **more}
@@ -316,6 +320,31 @@ def test_what_else_is_proposed_is_said(world: World) -> None:
     replaced, contrary = (event.text for event in world.events if isinstance(event, Note))
     assert replaced == "pull request #2 was: Deploy churn/2 to prod; this replaces it"
     assert contrary == "pull request #2 is open and says otherwise: Deploy churn/3 to prod"
+
+
+def test_what_somebody_brought_by_hand_instead_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlops_nb.adapters.git.mirror.FRESH", 0.0)
+    with GitHubDouble(tmp_path) as github:
+        world = World(github.repository.path)
+        world.elsewhere = RemoteForge.open(
+            Gitops(repository=github.url, forge="github", token="secret:TOKEN"),
+            folder=tmp_path,
+            cache=tmp_path / "cache",
+            author="Ann <ann@example.com>",
+            environment=dict(os.environ),
+            secret={"TOKEN": TOKEN}.__getitem__,
+        )
+        assert world.deploy("churn/1").pull_request
+        folder = clone(world)
+        git(folder, "merge", "--quiet", "--squash", "origin/mlops-nb/prod/churn")
+        git(folder, "commit", "--quiet", "-m", "Churn goes live today")
+        git(folder, "push", "--quiet", "origin", "main")
+        assert world.deploy("churn/1").is_noop
+    [told] = (event.text for event in world.events if isinstance(event, Note))
+    assert told.startswith("pull request #1 is open for what is there already, brought by")
+    assert told.endswith("/pull/1")
 
 
 def test_nothing_secret_reaches_the_repository(world: World) -> None:
@@ -524,6 +553,34 @@ def test_a_version_typed_into_the_record_is_an_edit(world: World) -> None:
     edit, first = history(History(), forge=world.forge)
     assert (edit.action, edit.previous, edit.version) == ("edit", 1, 33)
     assert first.action == "deploy"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("version: 1\n", "version: 33\n", "it says version 33, but models:/churn/1"),
+        ("environment: prod\n", "environment: stage\n", "it is of churn in stage"),
+        ("digest: sha256:", "digest: sha256:9", "one of them was edited by hand"),
+    ],
+)
+def test_on_a_record_edited_by_hand_nothing_is_built(
+    world: World, old: str, new: str, said: str
+) -> None:
+    world.live("churn/1")
+    folder = clone(world)
+    path = folder / lock_path("churn", "prod")
+    path.write_text(path.read_text().replace(old, new))
+    git(folder, "commit", "--quiet", "-am", "Fix")
+    git(folder, "push", "--quiet", "origin", "main")
+    before = git(world.path, "for-each-ref")
+    for version in ("churn/2", "churn/33"):
+        with pytest.raises(UserError, match=said) as caught:
+            world.deploy(version)
+        assert "restore" in caught.value.hint
+    if "one of them" not in said:
+        with pytest.raises(UserError, match=said):
+            world.rollback()
+    assert git(world.path, "for-each-ref") == before
 
 
 def test_a_record_broken_by_hand_does_not_hide_the_others(world: World) -> None:

@@ -259,7 +259,7 @@ def check_conditions(spec: dict[str, Any]) -> None:
     for metric in spec["metrics"]:
         for condition in (metric["successCondition"], metric["failureCondition"]):
             assert condition.startswith("len(result) > 0 && !isNaN(result[0]) && result[0] ")
-        assert metric["consecutiveErrorLimit"] == 12
+        assert metric["consecutiveErrorLimit"] == 18
         assert "{{args.min-requests}}" in metric["provider"]["prometheus"]["query"]
     # Arguments of inline steps are checked with their defaults in place.
     defaults = {arg["name"]: arg.get("value") for arg in spec["args"]}

@@ -90,9 +90,15 @@ class AnalysisRun:
                 self._assess()
 
     def terminate(self) -> None:
-        """End it without a verdict, as where its rollout went on or was aborted."""
+        """End it without a verdict, as where its rollout went on or was aborted.
+
+        What did not fail until then counts as successful: assessMetricStatus says so there.
+        """
         if self.phase is Phase.RUNNING:
             self.phase, self.message = Phase.SUCCESSFUL, "Run Terminated"
+        for series in self._series:
+            if series.phase is Phase.RUNNING:
+                series.phase = Phase.SUCCESSFUL
 
     def json(self) -> Json:
         """Give it as the Kubernetes API does."""
