@@ -146,7 +146,7 @@ def _doctor(project: Project, verb: verbs.Doctor) -> Any:
     from mlops_nb.flows.doctor import doctor
 
     parts: dict[str, Callable[[], str]] = {}
-    if project.settings.kubeflow.url:
+    if project.settings.kubeflow.is_configured:
         parts["kubeflow"] = lambda: adapter("executor", "kubeflow").open(project).check("")
     for name in project.settings.environments:
         if cluster := project.cluster(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version as distribution_version
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from mlops_nb.core import verbs
 from mlops_nb.core.events import Note, unheard
 from mlops_nb.core.run import Run, RunState
-from mlops_nb.core.settings import FILE_NAME, LOCAL_STORE, Settings, parse_settings
+from mlops_nb.core.settings import FILE_NAME, LOCAL_STORE, Kubeflow, Settings, parse_settings
 from mlops_nb.errors import BadSettings, UserError
 from mlops_nb.executors import Executors
 from mlops_nb.loading import adapter
@@ -42,7 +43,8 @@ class Project:
         self, folder: Path, settings: Settings, environment: Mapping[str, str]
     ) -> None:
         self.folder = folder
-        self.settings = settings
+        # Whoever asks may stand in any other folder.
+        self.settings = replace(settings, kubeflow=_from_anywhere(settings.kubeflow, folder))
         self.environment = environment
         self._clusters: dict[str, Cluster | None] = {}
 
@@ -194,7 +196,7 @@ class Project:
             made: Executor = adapter("executor", name).open(self)
             return made
 
-        configured = ["kubeflow"] if self.settings.kubeflow.url else []
+        configured = ["kubeflow"] if self.settings.kubeflow.is_configured else []
         return Executors(self.settings.executor, configured, load)
 
     @cached_property
@@ -269,3 +271,13 @@ class Project:
         if not run_id:
             return None
         return self.executor.run(run_id) or Run(id=run_id, notebook="", state=RunState.RUNNING)
+
+
+def _from_anywhere(kubeflow: Kubeflow, folder: Path) -> Kubeflow:
+    """Give the settings with paths that do not depend on where they are read."""
+    paths: dict[str, Any] = {
+        key: str(folder / Path(named).expanduser())
+        for key in ("ca", "token_file", "kubeconfig")
+        if (named := getattr(kubeflow, key))
+    }
+    return replace(kubeflow, **paths)

@@ -152,6 +152,8 @@ class Run:
         cached_from: id of the earlier run whose result was taken, because it was the same
             work; empty if the notebook was run.
         placement: what it was given, where an executor gives anything.
+        pod_seconds: seconds that pods were training for it, of all tries and children
+            together; 0 where none did, or it is not known yet.
     """
 
     id: str
@@ -185,6 +187,7 @@ class Run:
     doing: str = ""
     cached_from: str = ""
     placement: Placement = Placement()
+    pod_seconds: float = 0.0
 
     @property
     def judged_last(self) -> Verdict | None:

@@ -57,6 +57,9 @@ class Kubeflow:
         check_imports: whether the image is tried for the notebook's imports before training.
         service_account: service account of a profile that names none.
         timezone: time zone in which its controller reads cron: its CRON_SCHEDULE_TIMEZONE.
+        kubeconfig: kubeconfig by which pods are looked at, and with auth = "kubeconfig" the
+            way in; empty takes KUBECONFIG or ~/.kube/config.
+        context: context of the kubeconfig; empty takes its current one.
     """
 
     url: str = ""
@@ -79,6 +82,8 @@ class Kubeflow:
     check_imports: bool = True
     service_account: str = ""
     timezone: str = "UTC"
+    kubeconfig: str = ""
+    context: str = ""
 
     def __post_init__(self) -> None:
         """Refuse an unknown login and credentials that stand there themselves.
@@ -109,6 +114,11 @@ class Kubeflow:
                     f"kubeflow.{key} = {address!r}: not an address",
                     hint="give e.g. https://kubeflow.example.com/pipeline",
                 )
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether it is known where the server is: by its address, or by the kubeconfig."""
+        return bool(self.url) or self.auth == "kubeconfig"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,6 +379,8 @@ branch = "main"                 # the branch the cluster follows
 # token = "secret:KUBEFLOW_TOKEN"      # a reference; the token itself never stands here
 # tracking_uri = "http://mlflow.mlflow:5000"   # [tracking] as pods reach it
 # image = "registry.example.com/ml/train@sha256:{"0" * 64}"
+# timezone = "UTC"              # that it reads cron in: its CRON_SCHEDULE_TIMEZONE
+# context = "ml"                # of the kubeconfig, by which is told what pods wait for
 # profile = "gpu-small"         # of a run that names none
 #
 # [profiles.gpu-small]

@@ -8,6 +8,7 @@ and, where the project keeps its runs in a local store, a tracking server before
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 10.0
+_KUBECONFIG = ".mlops/kubeflow/kubeconfig"
 
 
 def main(words: list[str]) -> int:
@@ -62,8 +64,10 @@ def _parser() -> argparse.ArgumentParser:
         "kubeflow",
         help="a stand-in for Kubeflow Pipelines that runs pipelines as processes here",
         description="Run a stand-in for Kubeflow Pipelines, whose pods are processes on this "
-        f"machine, until interrupted. Writes [kubeflow] into {FILE_NAME} where it has none.",
-        epilog="example: mlops dev kubeflow --gpus 1",
+        f"machine, until interrupted.\nWrites [kubeflow] into {FILE_NAME} where it has none.",
+        epilog="A profile's secrets are looked up in .mlops/kubeflow/secrets.json: "
+        '{"mlflow": {"token": "any"}}.\n\nexample: mlops dev kubeflow --gpus 1',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kubeflow.set_defaults(act=_serve)
     add = kubeflow.add_argument
@@ -107,6 +111,7 @@ def _serve(given: argparse.Namespace) -> None:
         if over.is_set():
             return
         server = stack.enter_context(serve(options))
+        _write_kubeconfig(project.folder / _KUBECONFIG, server.url)
         written = _introduce(project, server.url, tracking)
         print(f"a stand-in for Kubeflow Pipelines: {server.url}")
         print(f"tracking server: {tracking}")
@@ -153,10 +158,25 @@ def _introduce(project: Project, url: str, tracking: str) -> bool:
         f'url = "{url}"\ntracking_uri = "{tracking}"\n'
         'image = "this-machine"          # pods are processes here, whatever image they name\n'
         "shares_machine = true\n"
+        f'kubeconfig = "{_KUBECONFIG}"   # by which is told what pods wait for\n'
     )
     text = path.read_text(encoding="utf-8")
     path.write_text(text.rstrip("\n") + "\n" + block, encoding="utf-8")
     return True
+
+
+def _write_kubeconfig(path: Path, server: str) -> None:
+    """Write by what the stand-in's pods are looked at, as those of a cluster are."""
+    named = {"name": "stand-in"}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{**named, "cluster": {"server": server}}],
+        "users": [{**named, "user": {}}],
+        "contexts": [{**named, "context": {"cluster": "stand-in", "user": "stand-in"}}],
+        "current-context": "stand-in",
+    }
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 @contextmanager

@@ -77,9 +77,7 @@ def resources(run: Run) -> str:
     if given.memory:
         said.append(format_size(given.memory))
     if given.gpu:
-        hours = 0.0
-        if run.started and run.ended:
-            hours = given.gpu * (run.ended - run.started).total_seconds() / 3600
+        hours = given.gpu * run.pod_seconds / 3600
         said.append(f"{given.gpu} GPU" + (f" ({hours:.2g} GPU-hours)" if hours else ""))
     return ", ".join(filter(None, said))
 

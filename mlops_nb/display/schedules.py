@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 SCHEDULE_HEADINGS = ("schedule", "state", "notebook", "runs", "next", "last run", "takes")
-_MARKS = {ScheduleState.ACTIVE: "▶", ScheduleState.PAUSED: "■"}
+_MARKS = {
+    ScheduleState.ACTIVE: "▶",
+    ScheduleState.PAUSED: "■",
+    ScheduleState.DELETED: "✔",
+}
 
 
 def schedule_rows(schedules: Sequence[Scheduled]) -> list[tuple[str, ...]]:
@@ -65,7 +69,9 @@ def facts(scheduled: Scheduled) -> list[tuple[str, str]]:
 
 def headline(scheduled: Scheduled) -> str:
     """Say in one line what became of a schedule."""
-    if scheduled.is_new:
+    if scheduled.state is ScheduleState.DELETED:
+        how = "deleted; its runs stay"
+    elif scheduled.is_new:
         how = "made"
     elif scheduled.changes:
         how = "changed: " + "; ".join(scheduled.changes)

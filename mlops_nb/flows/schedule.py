@@ -171,14 +171,14 @@ def switch_schedule(
 
 
 def delete_schedule(name: str, *, planning: Planning) -> Scheduled:
-    """Delete a schedule, give it as it was; its runs stay.
+    """Delete a schedule, give what it was; its runs stay.
 
     Raises:
         NotFound: if there is no such schedule.
     """
     known = _known(name, planning.scheduler)
     planning.scheduler.delete(name)
-    return replace(planning.shown(known), next=(), changes=("deleted; its runs stay",))
+    return replace(planning.shown(known), next=(), state=ScheduleState.DELETED)
 
 
 def schedules(*, planning: Planning) -> ScheduleList:

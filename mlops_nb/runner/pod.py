@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -279,11 +280,14 @@ def train(pod: _Pod) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     secrets = {name: pod.project.secret(ref) for name, ref in spec.secrets.items()}
+    began = time.monotonic()
     redact = Redactor(secrets.values()) if secrets else str
     record = SharedRecord(run, directory, redact, pod.project.registry)
     with tail(directory / "log.txt", sys.stdout):
         Attempt(job, directory, pod.project, record, secrets, stop).run()
     record.close()
+    spent = run.pod_seconds + time.monotonic() - began
+    pod.project.registry.tag(run.tracking_id, {"mlops_nb.pod_seconds": f"{spent:.1f}"})
     _check_data(record.run, pod.given.datasets)
     if record.run.failure is not None:
         print(f"failed: {record.run.failure.reason}", file=sys.stderr, flush=True)
@@ -303,6 +307,7 @@ def _begin_child(pod: _Pod, shared: RunSpec) -> RunSpec:
         job.queued(""),
         notebook=sweep.notebook,
         executor=sweep.executor,
+        placement=sweep.placement,
         address=f"{sweep.address}.{child['number']}",
     )
     pod.bundle_run = sweep.tracking_id

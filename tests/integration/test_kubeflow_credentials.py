@@ -34,9 +34,8 @@ SECRETS = {"KF_TOKEN": "token-of-the-environment", "KF_PASSWORD": PASSWORD}
 
 
 def settings(auth: str = "none", **given: Any) -> Any:
-    empty = dict.fromkeys(
-        ("url", "namespace", "token", "token_file", "username", "password", "ca"), ""
-    )
+    words = "url namespace token token_file username password ca kubeconfig context"
+    empty = dict.fromkeys(words.split(), "")
     return SimpleNamespace(**{**empty, "verify": True, "auth": auth, **given})
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import time
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,18 @@ def shell(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> Ite
 def runs(shell: Shell, notebook: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = shell.json("runs", notebook)["runs"]
     return found
+
+
+def fault(shell: Shell, what: dict[str, Any]) -> None:
+    """Have the stand-in do something wrong."""
+    url = re.search(r'url = "(http://127[^"]+)"', (shell.folder / "mlops.toml").read_text())
+    assert url is not None
+    request = urllib.request.Request(  # noqa: S310  # our own
+        f"{url[1]}/dev/faults",
+        data=json.dumps(what).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=10).read()  # noqa: S310
 
 
 def test_a_notebook_is_trained_judged_registered_and_proposed(shell: Shell) -> None:
@@ -145,9 +158,67 @@ def test_a_run_that_no_node_takes_is_given_up_in_words(shell: Shell) -> None:
     run = shell.train(notebook, "--on", "kubeflow", "--profile", "huge", code=3)
     assert run["state"] == "failed"
     assert run["failure"]["reason"].startswith("train did not begin within 4s")
+    assert "no node has a free nvidia.com/gpu" in run["failure"]["reason"]
     assert f"mlops retry {run['id']}" in run["failure"]["hint"]
     wait_until(lambda: shell.json("show", run["id"])["state"] == "failed")
     assert shell.status(run["tracking_id"]) == "FAILED"
+
+
+def test_what_runs_cost_is_told_by_what_those_with_the_profile_took(shell: Shell) -> None:
+    notebook = write_notebook(shell.folder / "paid.ipynb", *GOOD)
+    words = ("train", str(notebook), "--on", "kubeflow", "--profile")
+    first = shell.type(*words, "gpu-small", "-p", "lr=0.11")
+    assert "about" not in first.stderr
+    assert "1.5 an hour with profile gpu-small" in first.stderr
+    assert "GPU-hours" in first.stdout
+    (run,) = runs(shell, "paid.ipynb")
+    # Only the pod that trains has a GPU.
+    whole = datetime.fromisoformat(run["ended"]) - datetime.fromisoformat(run["started"])
+    assert 0 < run["pod_seconds"] < whole.total_seconds()
+    other = shell.type(*words, "cpu", "-p", "lr=0.12")
+    assert "about" not in other.stderr
+    again = shell.type(*words, "gpu-small", "-p", "lr=0.13")
+    assert re.search(
+        r"about \S+: its last ones trained for \S+, 1.5 an hour with profile gpu-small",
+        again.stderr,
+    )
+
+
+def test_a_run_whose_submission_was_killed_is_known_and_can_be_given_up(shell: Shell) -> None:
+    notebook = write_notebook(shell.folder / "killed.ipynb", *GOOD)
+    fault(shell, {"match": "POST /apis/v2beta1/runs", "slow": 60})
+    process = shell.start("train", str(notebook), "--on", "kubeflow", "--detach")
+    wait_until(lambda: bool(runs(shell, "killed.ipynb")))
+    process.kill()
+    process.communicate()
+    (run,) = runs(shell, "killed.ipynb")
+    assert (run["state"], run["doing"]) == (
+        "queued",
+        f"not submitted yet; if that was interrupted: mlops cancel {run['id']}",
+    )
+    given_up = shell.json("cancel", run["id"])
+    assert given_up["state"] == "cancelled"
+    assert given_up["failure"]["reason"] == "cancelled before it was submitted"
+
+
+def test_a_sweep_is_stopped_as_a_whole_and_tells_what_it_freed(shell: Shell) -> None:
+    notebook = write_notebook(shell.folder / "stopped.ipynb", *SLOW)
+    words = ("-p", "n=600,601,602", "--on", "kubeflow", "--profile", "gpu-small")
+    sweep = shell.json("sweep", str(notebook), *words, "--parallel", "2", "--detach")
+
+    def training() -> int:
+        children = shell.json("show", sweep["id"])["children"]
+        return sum(child["cells_done"] == 1 for child in children)
+
+    wait_until(lambda: training() == 2, seconds=90)
+    one = shell.json("cancel", f"{sweep['id']}.1", code=2)["error"]
+    assert one["hint"] == f"give the sweep: {sweep['id']}"
+    stopped = shell.json("cancel", sweep["id"])
+    assert stopped["state"] == "cancelled"
+    # The third child had not begun.
+    assert stopped["failure"]["reason"].endswith("freed 2 nvidia.com/gpu")
+    states = [child["state"] for child in shell.json("show", sweep["id"])["children"]]
+    assert states == ["cancelled"] * 2
 
 
 def test_a_schedule_is_shown_in_a_live_notebook_and_in_one_that_is_run(shell: Shell) -> None:
@@ -301,16 +372,14 @@ def test_the_doctor_goes_to_kubeflow_hop_by_hop(shell: Shell) -> None:
 
 def test_following_survives_trouble_on_the_way(shell: Shell) -> None:
     notebook = write_notebook(shell.folder / "shaken.ipynb", "n: int = 40", SLOW[1])
-    url = re.search(r'url = "(http://127[^"]+)"', (shell.folder / "mlops.toml").read_text())
-    assert url is not None
     process = shell.start("train", str(notebook), "--on", "kubeflow")
     wait_until(lambda: bool(runs(shell, "shaken.ipynb")))
-    for fault in ({"status": 503, "times": 3}, {"drop": True, "times": 2}, {"state": "BOGUS"}):
-        body = json.dumps({"match": "GET /apis/v2beta1/runs", "times": 1, **fault}).encode()
-        request = urllib.request.Request(  # noqa: S310  # our own
-            f"{url[1]}/dev/faults", data=body, headers={"Content-Type": "application/json"}
-        )
-        urllib.request.urlopen(request, timeout=10).read()  # noqa: S310
+    for trouble in (
+        {"status": 503, "times": 3},
+        {"drop": True, "times": 2},
+        {"state": "BOGUS"},
+    ):
+        fault(shell, {"match": "GET /apis/v2beta1/runs", "times": 1, **trouble})
         time.sleep(1)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err

@@ -107,7 +107,9 @@ def test_pause_resume_delete_and_list(desk: Desk, scheduler: FakeScheduler) -> N
         ("a", "paused", 0), ("b", "active", 3),
     ]  # fmt: skip
     assert do(desk, verbs.ResumeSchedule(name="a")).state is ScheduleState.ACTIVE
-    assert do(desk, verbs.DeleteSchedule(name="a")).changes == ("deleted; its runs stay",)
+    gone = do(desk, verbs.DeleteSchedule(name="a"))
+    assert gone.state is ScheduleState.DELETED
+    assert text(gone).startswith("✔ schedule a deleted; its runs stay")
     with pytest.raises(NotFound, match="no schedule 'a'") as error:
         do(desk, verbs.ResumeSchedule(name="a"))
     assert error.value.hint == "there are: b"

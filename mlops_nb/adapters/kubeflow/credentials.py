@@ -55,6 +55,14 @@ class Login(Protocol):
         """Reference to the password for Dex."""
 
     @property
+    def kubeconfig(self) -> str:
+        """Path of the kubeconfig; empty takes the usual one."""
+
+    @property
+    def context(self) -> str:
+        """Context of the kubeconfig; empty takes its current one."""
+
+    @property
     def ca(self) -> str:
         """File with the certificates to trust."""
 
@@ -98,7 +106,8 @@ def credentials(
             return _dex(settings, look_up)
         case "kubeconfig":
             _refuse(settings, "token", "token_file", "username", "password")
-            return _Kubeconfig(settings, environment.get("KUBECONFIG", ""))
+            path = settings.kubeconfig or environment.get("KUBECONFIG", "")
+            return _Kubeconfig(settings, path)
         case _:
             raise UserError(
                 f"kubeflow.auth = {settings.auth!r}: no such login",
@@ -257,11 +266,17 @@ class _Kubeconfig:
 
         loaded = KubernetesConfiguration()
         try:
-            load_kube_config(self._path, client_configuration=loaded, persist_config=False)
+            load_kube_config(
+                self._path,
+                context=self._settings.context or None,
+                client_configuration=loaded,
+                persist_config=False,
+            )
         except ConfigException as error:
             raise NotAllowed(
                 f"the kubeconfig {self._path} does not tell where the cluster is: {error}",
-                hint="set KUBECONFIG, or have your cloud's tool write it",
+                hint="set kubeconfig or context in [kubeflow], or have your cloud's tool "
+                "write it",
             ) from None
         except (OSError, YAMLError, ValueError, TypeError, KeyError) as error:
             raise BackendError(

@@ -22,7 +22,7 @@ from mlops_nb.adapters.kubeflow.credentials import credentials
 from mlops_nb.adapters.kubeflow.following import Differ
 from mlops_nb.adapters.kubeflow.hops import walk
 from mlops_nb.adapters.kubeflow.inside import look_inside
-from mlops_nb.adapters.kubeflow.outlook import Outlook
+from mlops_nb.adapters.kubeflow.outlook import Outlook, parts
 from mlops_nb.adapters.kubeflow.schedules import KubeflowSchedules
 from mlops_nb.adapters.kubeflow.states import run_state
 from mlops_nb.adapters.kubeflow.submission import NAME, check_configured, prepare
@@ -80,7 +80,7 @@ class KubeflowExecutor:
             return earlier
         # Where pods are processes of this machine, their image is nobody's doubt.
         doubts = () if self._settings.kubeflow.shares_machine else made.plan.warnings
-        for text in (*doubts, self._price(made.profile, job.spec.notebook)):
+        for text in (*doubts, self._price(made.profile, job)):
             if text:
                 tell(Note(text=text))
         # Whoever may not run anything there is told before anything is written anywhere.
@@ -143,20 +143,26 @@ class KubeflowExecutor:
             )
         return self._outlook.now(run)
 
-    def _price(self, profile: Profile, notebook: str) -> str:
-        """Say what a run will cost, as far as its last runs tell."""
+    def _price(self, profile: Profile, job: Job) -> str:
+        """Say what a run will cost, as far as its last ones with the profile tell."""
         if not profile.price:
             return ""
         rate = f"{profile.price:g} an hour with profile {profile.name}"
         done = self._registry.runs(
-            limit=5, notebook=Path(notebook).name, state=RunState.SUCCEEDED
+            limit=20, notebook=Path(job.spec.notebook).name, state=RunState.SUCCEEDED
         )
-        seconds = [(r.ended - r.started).total_seconds() for r in done if r.ended and r.started]
+        seconds = [
+            run.pod_seconds
+            for run in done
+            if run.pod_seconds and run.placement.profile == profile.name
+        ]
         if not seconds:
             return rate
-        usual = median(seconds)
-        took = format_duration(usual)
-        return f"about {cost(profile, usual):.2g}: its last runs took {took}, {rate}"
+        usual, count = median(seconds[:5]), max(1, len(job.children))
+        told = f"its last ones trained for {format_duration(usual)}"
+        if job.children:
+            told = f"{count} runs, {told}"
+        return f"about {cost(profile, usual * count):.2g}: {told}, {rate}"
 
     @cached_property
     def _kubeflow(self) -> Connection:
@@ -176,6 +182,7 @@ class KubeflowExecutor:
     def resume(self, run_id: str) -> Run:
         """Have Kubeflow do the failed steps again."""
         run = self._known(run_id)
+        _check_whole(run)
         if not run.state.is_final:
             raise Conflict(
                 f"run {run_id} is not finished", hint=f"wait for it: mlops logs -f {run_id}"
@@ -210,7 +217,8 @@ class KubeflowExecutor:
         """Say what a run used of what it asked for, and what would do."""
         settings, asked = self._settings, run.placement
         profile = settings.profiles.get(asked.profile)
-        if profile is None or run.cached_from:
+        # How much one needed that did not come to its end is not known.
+        if profile is None or run.cached_from or run.state is not RunState.SUCCEEDED:
             return ""
         used = override(profile, gpu=asked.gpu, memory=asked.memory)
         return advise(used, run.peak_memory, settings.profiles.values())
@@ -230,7 +238,10 @@ class KubeflowExecutor:
 
     def children(self, run_id: str) -> Sequence[Run]:
         """Give a sweep's children in their order; while it goes on, those to come, too."""
-        begun = {run.id: run for run in self._registry.runs(limit=10_000, parent=run_id)}
+        begun = {
+            run.id: run if run.state.is_final else self._outlook.now(run)
+            for run in self._registry.runs(limit=10_000, parent=run_id)
+        }
         sweep = self._registry.tagged(_RUN, run_id)
         planned = self._planned(sweep) if sweep and not sweep.state.is_final else {}
         every = {**planned, **begun}
@@ -269,16 +280,19 @@ class KubeflowExecutor:
         if train is None or not train.pod:
             return ""
         try:
-            return self._kubeflow.node_log(run.address, train.pod)
+            return self._kubeflow.node_log(parts(run.address)[0], train.pod)
         except (NotFound, BackendError):
             # The pod is not there yet or no more, or Kubeflow itself may not read its log.
             return pods.printed(self._settings.kubeflow, train.pod)
 
     def cancel(self, run_id: str) -> Run:
         """Have Kubeflow stop the run, wait until its pods are gone, give it."""
-        run = self._known(run_id)
+        run, told = self._outlook.look(self._recorded(run_id))
         if run.state.is_final:
             return run
+        _check_whole(run)
+        if not run.address:
+            return self._given_up(run)
         self._kubeflow.terminate(run.address)
         deadline = time.monotonic() + _CANCEL_SECONDS
         while not (now := run_state(self._kubeflow.run(run.address))).is_final:
@@ -288,11 +302,18 @@ class KubeflowExecutor:
                     hint=f"look at its pods: kubectl get pods -l pipeline/runid={run.address}",
                 )
             time.sleep(_POLL_SECONDS)
-        return self._freed(self._known(run_id))
+        training = sum(step.name == "train" and step.state == "running" for step in told)
+        return self._freed(self._known(run_id), training)
 
-    def _freed(self, run: Run) -> Run:
-        """Record with a run that was stopped what it no longer holds."""
-        gpus = run.placement.gpu
+    def _given_up(self, run: Run) -> Run:
+        """Record the end of a run that Kubeflow was never given."""
+        failure = Failure(reason="cancelled before it was submitted")
+        ended = replace(run, state=RunState.CANCELLED, failure=failure, doing="")
+        return self._registry.finish(ended, {})
+
+    def _freed(self, run: Run, training: int) -> Run:
+        """Record with a run that was stopped what its training pods no longer hold."""
+        gpus = (run.placement.gpu or 0) * training
         if not gpus or run.failure is None:
             return run
         profile = self._settings.profiles.get(run.placement.profile)
@@ -328,6 +349,15 @@ class KubeflowExecutor:
 
     def _known(self, run_id: str) -> Run:
         return self._outlook.now(self._recorded(run_id))
+
+
+def _check_whole(run: Run) -> None:
+    """Refuse to act on one child of a sweep: Kubeflow knows the sweep alone."""
+    if run.parent:
+        raise UserError(
+            f"run {run.id} is a part of the sweep {run.parent}, which Kubeflow runs as one",
+            hint=f"give the sweep: {run.parent}",
+        )
 
 
 def _keys(job: Job, bundle: str) -> Mapping[str, str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from kubernetes.client import (
+        Configuration,
         CoreV1Api,
         CoreV1Event,
         V1ContainerState,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     )
 
 MAIN = "main"
+OUT_OF_MEMORY = "out of memory"
 HOME_NAMESPACE = "kubeflow"
 _RUN_LABEL = "pipeline/runid"
 _LIMITS = (3, 10)  # seconds to connect, and to answer
@@ -40,9 +42,23 @@ class Place(Protocol):
     def namespace(self) -> str:
         """Namespace of the runs; empty for a server of one user."""
 
+    @property
+    def kubeconfig(self) -> str:
+        """Path of the kubeconfig; empty takes the usual one, or the pod's own account."""
 
-def trouble(settings: Place, run_id: str) -> str:
-    """Say what holds a run's pods up or ended them; empty if nothing, or if nobody can look."""
+    @property
+    def context(self) -> str:
+        """Context of the kubeconfig; empty takes its current one."""
+
+
+def trouble(settings: Place, run_id: str, only: str = "") -> str:
+    """Say what holds a run's pods up or ended them; empty if nothing, or if nobody can look.
+
+    Args:
+        settings: where its pods are.
+        run_id: the pipeline run's id.
+        only: name of the one pod that counts; empty looks at all of them.
+    """
 
     def look(api: CoreV1Api, namespace: str) -> str:
         from kubernetes.client import ApiException
@@ -50,7 +66,7 @@ def trouble(settings: Place, run_id: str) -> str:
         pods = api.list_namespaced_pod(
             namespace, label_selector=f"{_RUN_LABEL}={run_id}", _request_timeout=_LIMITS
         ).items
-        for pod in _telling(pods):
+        for pod in _telling([pod for pod in pods if only in {"", pod.metadata.name}]):
             events: Sequence[CoreV1Event] = []
             # A person who may see pods may not see events; the pod tells most of it.
             with suppress(ApiException):
@@ -83,7 +99,8 @@ def printed(settings: Place, pod: str) -> str:
 def _if_allowed(settings: Place, look: Callable[[CoreV1Api, str], str]) -> str:
     """Give what `look` sees through the Kubernetes API; empty if nobody can look."""
     namespace = settings.namespace or HOME_NAMESPACE
-    api = _api(namespace, int(time.monotonic() // _FRESH))
+    minute = int(time.monotonic() // _FRESH)
+    api = _api(namespace, settings.kubeconfig, settings.context, minute)
     if api is None:
         return ""
     from kubernetes.client import ApiException
@@ -170,7 +187,7 @@ def _ended(pod: V1Pod, container: V1ContainerStatus, state: V1ContainerState | N
     limit = _limit(pod, container.name)
     if ended.reason == "OOMKilled":
         most = f", its limit was {limit}" if limit else ""
-        return f"out of memory: killed by its node{most} (exit code 137)"
+        return f"{OUT_OF_MEMORY}: killed by its node{most} (exit code 137)"
     if ended.exit_code == 137:
         most = f"; its memory limit is {limit}" if limit else ""
         return f"killed from outside (exit code 137){most}"
@@ -270,31 +287,44 @@ def _short(text: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _api(namespace: str, _minute: int) -> CoreV1Api | None:
+def _api(namespace: str, kubeconfig: str, context: str, _minute: int) -> CoreV1Api | None:
     """Give the way to the pods; None where nobody knows one, or may go it.
 
     Who polls a run each second must not log in, or wait for a cluster out of reach, each time.
     """
     from kubernetes.client import ApiClient, ApiException, Configuration, CoreV1Api
-    from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+    from kubernetes.config import ConfigException
     from urllib3.exceptions import HTTPError
     from yaml import YAMLError
 
     config = Configuration()
     config.retries = False
     try:
-        load_incluster_config(client_configuration=config)
-    except ConfigException:
-        try:
-            load_kube_config(client_configuration=config, persist_config=False)
-        except (ConfigException, OSError, YAMLError, ValueError, TypeError, KeyError):
-            return None
+        _configure(config, kubeconfig, context)
+    except (ConfigException, OSError, YAMLError, ValueError, TypeError, KeyError):
+        return None
     api = CoreV1Api(ApiClient(config))
     try:
         api.list_namespaced_pod(namespace, limit=1, _request_timeout=_LIMITS)
     except (ApiException, HTTPError):
         return None
     return api
+
+
+def _configure(config: Configuration, kubeconfig: str, context: str) -> None:
+    """Have a client go where is told; where nothing is, as the pod it is in, or as kubectl."""
+    from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+
+    if not (kubeconfig or context):
+        with suppress(ConfigException):
+            load_incluster_config(client_configuration=config)
+            return
+    load_kube_config(
+        kubeconfig or None,
+        context=context or None,
+        client_configuration=config,
+        persist_config=False,
+    )
 
 
 _DISRUPTIONS: Mapping[str, str] = {

@@ -139,7 +139,7 @@ def check_configured(kubeflow: Kubeflow) -> None:
     Raises:
         UserError: if none is configured.
     """
-    if not kubeflow.url:
+    if not kubeflow.is_configured:
         raise UserError(
             "no Kubeflow is configured",
             hint='set url = "https://…" in [kubeflow] of mlops.toml; to rehearse on this '

@@ -223,7 +223,12 @@ def children(client: MlflowClient, run: MlflowRun) -> list[MlflowRun]:
         [f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"],
         _PAGE,
     )
-    return [child for child in found if records.RUN not in child.data.tags]
+    # Kubeflow's own MLflow plugin ends what it began.
+    return [
+        child
+        for child in found
+        if not {records.RUN, "kfp.pipeline_run_id"} & set(child.data.tags)
+    ]
 
 
 def running_below(client: MlflowClient, run: MlflowRun) -> list[str]:

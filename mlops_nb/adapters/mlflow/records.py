@@ -42,6 +42,7 @@ BUNDLE = "mlops_nb.bundle"
 CACHED_FROM = "mlops_nb.cached_from"
 _EXECUTOR = "mlops_nb.executor"
 _PLACEMENT = "mlops_nb.placement"
+POD_SECONDS = "mlops_nb.pod_seconds"
 LONGEST_PARAMETER = 6000
 _BEST = "mlops_nb.best"
 _CHILDREN = "mlops_nb.sweep"
@@ -169,6 +170,7 @@ def read_run(found: MlflowRun, url: str) -> Run:
         address=tags.get(ADDRESS, ""),
         cached_from=tags.get(CACHED_FROM, ""),
         placement=_read(Placement, tags.get(_PLACEMENT, "")) or Placement(),
+        pod_seconds=float(tags.get(POD_SECONDS, "0")),
     )
     progress = None if state.is_final else _read(Progress, gather(tags, PROGRESS))
     return advance(run, progress) if progress else run
@@ -208,8 +210,8 @@ def lineage(tags: Mapping[str, str]) -> dict[str, str]:
     """Give the tags of a run that tell where its model comes from."""
     ends = (
         _CELLS, _MEMORY, _FAILURE, _VERDICT, MANAGED, MODEL, PARAMETERS, _DEFAULTS, _BEST,
-        PROGRESS, PULL_REQUEST, ADDRESS, CACHED_FROM, _PLACEMENT, "mlops_nb.key",
-        "mlops_nb.request",
+        PROGRESS, PULL_REQUEST, ADDRESS, CACHED_FROM, _PLACEMENT, POD_SECONDS,
+        "mlops_nb.key", "mlops_nb.request",
     )  # fmt: skip
     return {
         name: value
