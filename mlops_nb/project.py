@@ -248,10 +248,11 @@ class Project:
         if name not in self._clusters:
             environment = self.settings.environments.get(name)
             self._clusters[name] = None
-            if environment is not None and environment.has_cluster:
-                kind = "argocd" if environment.argocd else "kubernetes"
+            if environment is not None and environment.access is not None:
+                kind = "argocd" if environment.access.argocd else "kubernetes"
                 self._clusters[name] = adapter("cluster", kind).open(
                     environment,
+                    environment.access,
                     look_up=self.secret,
                     variables=self.environment,
                     folder=self.folder,

@@ -27,6 +27,7 @@ from mlops_nb.manifests.live import read_application, read_rollout
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mlops_nb.core.access import ClusterAccess
     from mlops_nb.core.delivery import Environment
     from mlops_nb.core.rollout import Application, Operation, Rollout
 
@@ -42,17 +43,22 @@ class ArgoCd:
     """An Argo CD that follows an environment.
 
     Args:
-        environment: the environment, with Argo CD's address.
+        environment: the environment.
+        access: Argo CD's address.
         token: gives the bearer token; asked again when it is refused.
         ca: file with the certificates to trust instead of the public ones; empty for these.
     """
 
     def __init__(
-        self, environment: Environment, token: Callable[[], str], ca: str = ""
+        self,
+        environment: Environment,
+        access: ClusterAccess,
+        token: Callable[[], str],
+        ca: str = "",
     ) -> None:
         self._environment = environment
-        self._project = environment.argocd_project or f"models-{environment.name}"
-        self._url = environment.argocd.rstrip("/")
+        self._project = environment.argocd_project
+        self._url = access.argocd.rstrip("/")
         self._read_token = token
         self._token = ""
         self._refreshed: dict[str, float] = {}
@@ -77,6 +83,7 @@ class ArgoCd:
     def open(
         cls,
         environment: Environment,
+        access: ClusterAccess,
         *,
         look_up: Callable[[str], str],
         variables: Mapping[str, str],
@@ -86,20 +93,23 @@ class ArgoCd:
 
         Args:
             environment: the environment.
+            access: address and login.
             look_up: gives the value of a secret by its name.
             variables: of the process.
             folder: the project's; paths are relative to it.
         """
 
         def token() -> str:
-            if environment.argocd_token:
-                return look_up(environment.argocd_token.removeprefix("secret:"))
-            if environment.argocd_token_file:
-                return _content(folder / Path(environment.argocd_token_file).expanduser())
+            if access.argocd_token:
+                return look_up(access.argocd_token.removeprefix("secret:"))
+            if access.argocd_token_file:
+                return _content(folder / Path(access.argocd_token_file).expanduser())
             return variables.get(TOKEN_VARIABLE, "")
 
-        ca = environment.argocd_ca
-        return cls(environment, token, str(folder / Path(ca).expanduser()) if ca else "")
+        ca = access.argocd_ca
+        return cls(
+            environment, access, token, str(folder / Path(ca).expanduser()) if ca else ""
+        )
 
     def application(self, model: str) -> Application | None:
         """Give what Argo CD says of a model; None if it knows none of the name."""

@@ -12,6 +12,7 @@ from mlops_nb.manifests.live import TEMPLATE_LABEL, read_application, read_rollo
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mlops_nb.core.access import ClusterAccess
     from mlops_nb.core.delivery import Environment
     from mlops_nb.core.rollout import Application, Rollout
 
@@ -25,19 +26,24 @@ class Rollouts:
     """The Rollouts of an environment's namespace.
 
     Args:
-        environment: the environment, with kubeconfig or context.
+        environment: the environment.
         kubeconfig: path of the kubeconfig; empty takes ~/.kube/config.
+        context: context of the kubeconfig; empty takes its current one.
     """
 
-    def __init__(self, environment: Environment, kubeconfig: str = "") -> None:
+    def __init__(
+        self, environment: Environment, kubeconfig: str = "", context: str = ""
+    ) -> None:
         self._environment = environment
         self._kubeconfig = kubeconfig
+        self._context = context
         self._client: Any = None
 
     @classmethod
     def open(
         cls,
         environment: Environment,
+        access: ClusterAccess,
         *,
         look_up: Callable[[str], str],  # noqa: ARG003  # a kubeconfig brings its own login
         variables: Mapping[str, str],
@@ -47,15 +53,16 @@ class Rollouts:
 
         Args:
             environment: the environment.
+            access: kubeconfig and context.
             look_up: not needed: the kubeconfig knows how to log in.
             variables: of the process.
             folder: the project's; paths are relative to it.
         """
-        told = environment.kubeconfig
+        told = access.kubeconfig
         path = (
             str(folder / Path(told).expanduser()) if told else variables.get("KUBECONFIG", "")
         )
-        return cls(environment, path)
+        return cls(environment, path, access.context)
 
     def application(self, model: str) -> Application | None:
         """Give Argo CD's own resource, where it is in this cluster and may be read."""
@@ -198,7 +205,7 @@ class Rollouts:
 
     def _connected(self) -> Any:
         if self._client is None:
-            self._client = _connect(self._kubeconfig, self._environment.context)
+            self._client = _connect(self._kubeconfig, self._context)
         return self._client
 
 

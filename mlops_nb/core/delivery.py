@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from mlops_nb.core.access import ClusterAccess
 from mlops_nb.core.canary import CanaryLimits, CanaryPlan, Share, peak_pods, shares
 from mlops_nb.core.change import LockFile, PullRequest
 from mlops_nb.core.model import ModelVersion
@@ -61,14 +62,7 @@ class Environment:
         secret_store: ClusterSecretStore that both come from; empty if they are there.
         kserve_version: release of KServe in the cluster.
         repository: GitOps repository as the cluster reaches it.
-        argocd: address of the Argo CD that follows it; empty where it is not to be asked.
-        argocd_token: `secret:NAME` of its bearer token; empty takes ARGOCD_AUTH_TOKEN.
-        argocd_token_file: file with the token, read again when it changes.
-        argocd_project: project of its applications; empty takes `models-NAME`.
-        argocd_ca: file with the certificates of a private authority.
-        application: name of an application there; `{model}` stands for the model's name.
-        kubeconfig: kubeconfig of the cluster, which is asked where no Argo CD is named.
-        context: context of the kubeconfig; empty takes its current one.
+        access: how its cluster is asked what runs; None where it cannot be.
     """
 
     name: str
@@ -101,14 +95,7 @@ class Environment:
     secret_store: str = ""
     kserve_version: str = "0.20"
     repository: str = "https://git.example.com/mlops/deploy.git"
-    argocd: str = ""
-    argocd_token: str = ""
-    argocd_token_file: str = ""
-    argocd_project: str = ""
-    argocd_ca: str = ""
-    application: str = ""
-    kubeconfig: str = ""
-    context: str = ""
+    access: ClusterAccess | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not become a manifest.
@@ -158,19 +145,6 @@ class Environment:
                 "not a release",
                 hint='write it like kserve_version = "0.21"',
             )
-        self._check_argocd()
-
-    def _check_argocd(self) -> None:
-        if self.argocd and not re.match(r"https?://[^/@\s]+(/[^@]*)?$", self.argocd):
-            raise UserError(
-                f"environment {self.name}: argocd is no plain address",
-                hint="give e.g. https://argocd.example.com; the token is passed as a secret",
-            )
-        if self.argocd_token and not re.fullmatch(r"secret:\S+", self.argocd_token):
-            raise UserError(
-                f"environment {self.name}: argocd_token is no reference to a secret",
-                hint='keep the token out of this file: argocd_token = "secret:NAME"',
-            )
 
     @property
     def is_routed(self) -> bool:
@@ -201,11 +175,17 @@ class Environment:
     @property
     def has_cluster(self) -> bool:
         """Whether there is a cluster to ask what runs."""
-        return bool(self.argocd or self.kubeconfig or self.context)
+        return self.access is not None
+
+    @property
+    def argocd_project(self) -> str:
+        """Name the Argo CD project of its applications: as it is generated, if not told."""
+        return (self.access.argocd_project if self.access else "") or f"models-{self.name}"
 
     def application_of(self, model: str) -> str:
         """Name the Argo CD application of a model: as the ApplicationSet does, if not told."""
-        return (self.application or f"{{model}}-{self.name}").replace("{model}", model)
+        told = self.access.application if self.access else ""
+        return (told or f"{{model}}-{self.name}").replace("{model}", model)
 
     def check_image(self) -> None:
         """Refuse to deploy where nobody said with which server, or by a name that can move.

@@ -235,15 +235,7 @@ def evidence_of(
 
 def without_ways(environment: Environment) -> Environment:
     """Leave out how the cluster is reached: it differs from one machine to the next."""
-    return replace(
-        environment,
-        argocd="",
-        argocd_token="",
-        argocd_token_file="",
-        argocd_ca="",
-        kubeconfig="",
-        context="",
-    )
+    return replace(environment, access=None)
 
 
 def _changes(before: LockFile | None, after: LockFile) -> list[ParameterChange]:

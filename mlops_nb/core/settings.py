@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from mlops_nb.core.access import ClusterAccess
 from mlops_nb.core.canary import CanaryLimits, CanaryPlan
 from mlops_nb.core.delivery import Environment, did_you_mean
 from mlops_nb.core.gate import Gate
@@ -262,15 +263,18 @@ class _File:
         self, name: str, environments: Mapping[str, Any], gitops: Gitops
     ) -> Environment:
         prefix = f"environments.{name}"
-        keys = (*(n for n in _names(Environment) if n != "name"), "canary_minutes")
+        own = (n for n in _names(Environment) if n not in {"name", "access"})
+        ways = _names(ClusterAccess)
+        keys = (*own, *ways, "canary_minutes")
         table = self._reader.table(environments, name, keys, "environments.")
         values: dict[str, Any] = {"name": name}
         if gitops.is_remote:
             values["repository"] = gitops.repository
-        apart = {"gates", "canary", "canary_minutes", "limits"}
+        apart = {"gates", "canary", "canary_minutes", "limits", *ways}
         plain = {k: v for k, v in table.items() if k not in apart}
         values |= self._reader.values(plain, f"{prefix}.", Environment(name=name), {})
         values["limits"] = self._canary_limits(table, prefix)
+        values["access"] = self._access(table, prefix)
         minutes = table.get("canary_minutes", CanaryPlan().minutes)
         weights = table.get("canary", list(CanaryPlan().weights))
         try:
@@ -278,6 +282,16 @@ class _File:
         except (UserError, TypeError) as error:
             raise self._reader.wrong(f"{prefix}.canary", weights, str(error)) from None
         return Environment(gates=self._gates(table, "environments", name), **values)
+
+    def _access(self, table: Mapping[str, Any], prefix: str) -> ClusterAccess | None:
+        told = {k: v for k, v in table.items() if k in _names(ClusterAccess)}
+        values = self._reader.values(told, f"{prefix}.", ClusterAccess(), {})
+        try:
+            access = ClusterAccess(**values)
+        except UserError as error:
+            message = f"{self._path}: {prefix}.{error.message}"
+            raise BadSettings(message, hint=error.hint) from None
+        return access if access.leads_to else None
 
     def _canary_limits(self, table: Mapping[str, Any], prefix: str) -> CanaryLimits:
         told = self._reader.table(table, "limits", _names(CanaryLimits), f"{prefix}.")

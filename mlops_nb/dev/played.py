@@ -131,10 +131,9 @@ def _introduce(
     text = path.read_text(encoding="utf-8")
     written: list[str] = []
     for name, environment in environments.items():
-        if environment.argocd == url:
+        if (other := _leads_to(environment)) == url:
             continue
-        if environment.has_cluster:
-            other = environment.argocd or environment.kubeconfig or environment.context
+        if other:
             raise UserError(
                 f"{path} names {other} in [environments.{name}]",
                 hint=f'set argocd = "{url}" there, or give the port it names: --port',
@@ -174,6 +173,10 @@ def _set(given: argparse.Namespace) -> None:
 
 def _known_url() -> str:
     for environment in Project.open().settings.environments.values():
-        if environment.argocd.startswith("http://127.0.0.1:"):
-            return environment.argocd
+        if (url := _leads_to(environment)).startswith("http://127.0.0.1:"):
+            return url
     return f"http://127.0.0.1:{_PORT}"
+
+
+def _leads_to(environment: Environment) -> str:
+    return environment.access.leads_to if environment.access else ""

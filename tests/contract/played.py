@@ -13,6 +13,7 @@ from fake_registry import FakeRegistry
 
 from mlops_nb import wire
 from mlops_nb.adapters.argocd import ArgoCd
+from mlops_nb.core.access import ClusterAccess
 from mlops_nb.core.canary import CanaryPlan
 from mlops_nb.core.delivery import Environment
 from mlops_nb.core.events import Event
@@ -165,6 +166,7 @@ def played(speed: float = 20_000, **more: Any) -> Iterator[World]:
         **more,
     )
     with serve(options) as server:
-        environment = replace(environment, argocd=server.url)
-        cluster = ArgoCd(environment, lambda: TOKEN)
+        access = ClusterAccess(argocd=server.url)
+        environment = replace(environment, access=access)
+        cluster = ArgoCd(environment, access, lambda: TOKEN)
         yield World(server, environment, forge, FakeRegistry(), cluster)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,7 @@ from played import BY_HAND, JUDGED, TOKEN, World, played
 
 from mlops_nb.adapters.argocd import ArgoCd
 from mlops_nb.adapters.rollouts import Rollouts
+from mlops_nb.core.access import ClusterAccess
 from mlops_nb.core.analysis import Phase
 from mlops_nb.core.rollout import Action, Operation, RolloutPhase, operation
 from mlops_nb.errors import BackendUnavailable, NotAllowed, NotFound
@@ -32,7 +32,7 @@ def reach(
     """Give the played cluster through one of the adapters."""
     url = url or world.server.url
     if kind == "argocd":
-        return ArgoCd(replace(world.environment, argocd=url), lambda: token)
+        return ArgoCd(world.environment, ClusterAccess(argocd=url), lambda: token)
     path = folder / "kubeconfig"
     path.write_text(
         json.dumps(
@@ -46,7 +46,7 @@ def reach(
             }
         )
     )
-    return Rollouts(replace(world.environment, argocd=""), str(path))
+    return Rollouts(world.environment, str(path))
 
 
 @pytest.fixture(params=["argocd", "kubernetes"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from scripted_server import certificates, hang_up, says, scripted
 
 from mlops_nb.adapters.argocd import ArgoCd
+from mlops_nb.core.access import ClusterAccess
 from mlops_nb.core.delivery import Environment
 from mlops_nb.core.rollout import Operation
 from mlops_nb.errors import BackendError, BackendUnavailable, NotAllowed
@@ -28,12 +28,13 @@ TREE = {
 
 
 def argocd(url: str, token: Any = lambda: "a-token-of-the-project", **more: Any) -> ArgoCd:
-    return ArgoCd(replace(PROD, argocd=url), token, **more)
+    return ArgoCd(PROD, ClusterAccess(argocd=url), token, **more)
 
 
 def opened(url: str, folder: Path, *, variables: dict[str, str], **settings: Any) -> ArgoCd:
     return ArgoCd.open(
-        replace(PROD, argocd=url, **settings),
+        PROD,
+        ClusterAccess(argocd=url, **settings),
         look_up=lambda name: f"value-of-{name}",
         variables=variables,
         folder=folder,

@@ -273,7 +273,7 @@ def test_a_cluster_is_named_by_environment_and_its_token_by_reference() -> None:
 def test_an_argo_cd_that_could_not_be_asked_safely_is_refused(text: str) -> None:
     with pytest.raises(UserError) as error:
         read(f"[environments.prod]\n{text}")
-    assert error.value.message.startswith("environment prod: argocd")
+    assert error.value.message.startswith("mlops.toml: environments.prod.argocd")
     assert error.value.hint
     assert "hunter2" not in str(error.value)
 

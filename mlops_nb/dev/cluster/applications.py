@@ -72,7 +72,7 @@ class Application:
     @property
     def project(self) -> str:
         """Its project."""
-        return self.environment.argocd_project or f"models-{self.environment.name}"
+        return self.environment.argocd_project
 
     @property
     def health(self) -> tuple[str, str]:
