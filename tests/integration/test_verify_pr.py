@@ -452,6 +452,9 @@ def test_a_checkout_that_cannot_be_compared_says_what_to_fetch(world: World) -> 
         with pytest.raises(UserError, match="has no commit") as caught:
             Checkout(folder, base, "HEAD", "main")
         assert "--base origin/main" in caught.value.hint
+    with pytest.raises(UserError, match="is not a Git repository") as caught:
+        Checkout(folder / "models", "", "HEAD", "main")
+    assert "--repo" in caught.value.hint
 
 
 @pytest.mark.parametrize(

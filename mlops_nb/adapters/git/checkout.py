@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _WHOLE = 'fetch it whole: `fetch-depth: 0` of actions/checkout, GIT_DEPTH: "0" in GitLab CI'
 
+_CLONE = "name the root of a clone of the GitOps repository: --repo FOLDER"
+
 
 class Checkout:
     """Two commits of a clone, and where they parted; nothing is ever written.
@@ -29,7 +31,10 @@ class Checkout:
     """
 
     def __init__(self, path: Path, base: str, head: str, branch: str) -> None:
-        self._git = Plumbing(path)
+        try:
+            self._git = Plumbing(path)
+        except UserError as error:
+            raise UserError(error.message, hint=_CLONE) from None
         if (self._git.directory / "shallow").exists():
             raise UserError(f"{path} holds a part of the history only", hint=_WHOLE)
         bases = [base] if base else [f"refs/remotes/origin/{branch}", branch]
