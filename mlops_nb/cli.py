@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mlops_nb.core.dora import DoraReport
 from mlops_nb.core.events import Progress, RunMoved
 from mlops_nb.core.outcome import ensure_success
 from mlops_nb.core.results import DeploymentHistory, Diagnosis, StatusList, SweepResult
@@ -117,7 +118,7 @@ def _show(result: object, form: Form) -> None:
 
     if form is Form.JSON:
         print(wire.dumps(result, indent=2))
-    elif form is Form.CSV and isinstance(result, DeploymentHistory):
+    elif form is Form.CSV and isinstance(result, DeploymentHistory | DoraReport):
         print(sheet(result), end="")
     elif isinstance(result, Iterator):
         for line in result:

@@ -96,6 +96,11 @@ def runs(prefix: str, **_: object) -> list[str]:
     return [run.id for run in _runs() if run.id.startswith(prefix)]
 
 
+def traceable(prefix: str, **_: object) -> list[str]:
+    """Give notebooks and this machine's runs: what of a model's way can be named from here."""
+    return [*notebooks(prefix), *runs(prefix)]
+
+
 def _runs() -> Sequence[Run]:
     from mlops_nb.project import Project
 

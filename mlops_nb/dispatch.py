@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from mlops_nb import steering, wire
+from mlops_nb import auditing, steering, wire
 from mlops_nb.core import verbs
 from mlops_nb.core.events import Note
 from mlops_nb.core.model import ModelRef
-from mlops_nb.core.results import DeploymentHistory, Rendered
+from mlops_nb.core.results import Rendered
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.settings import FILE_NAME
 from mlops_nb.loading import adapter
@@ -119,8 +119,8 @@ def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901
             verbs.Status() | verbs.Promote() | verbs.Abort() | verbs.Follow() | verbs.VerifyPr()
         ):
             return steering.do(project, verb, tell)
-        case verbs.History():
-            return _history(project, verb)
+        case verbs.History() | verbs.Trace() | verbs.Dora():
+            return auditing.do(project, verb)
         case verbs.Rollback():
             return steering.rollback(project, verb, tell=tell)
         case verbs.Eject():
@@ -341,12 +341,6 @@ def _merge(project: Project, verb: verbs.Merge) -> Merged:
         registry=project.registry,
         environments=project.settings.environments,
     )
-
-
-def _history(project: Project, verb: verbs.History) -> DeploymentHistory:
-    from mlops_nb.flows.history import history
-
-    return DeploymentHistory(deployments=tuple(history(verb, forge=project.forge)))
 
 
 def _desk(project: Project) -> Desk:

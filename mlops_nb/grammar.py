@@ -245,6 +245,7 @@ def _delivering(add: Adder) -> None:
     verb.add_argument("model", nargs="?", default="", metavar="MODEL")
     environment_word(verb, "--env", default="", help="only this environment")
     verb.add_argument("--limit", type=int, default=50, metavar="N", help="how many at most")
+    _tracing(add)
     verb = add.verb(
         "rollback",
         "propose the return to an earlier version",
@@ -264,6 +265,41 @@ def _delivering(add: Adder) -> None:
     )
 
     _verifying(add)
+
+
+def _tracing(add: Adder) -> None:
+    verb = add.verb(
+        "trace",
+        "tell what belongs together: notebook, run, version, commit, pull request, image, pods",
+        "trace churn/7",
+        "trace churn.ipynb",
+        "trace '#12'",
+        "trace 9f31c0de",
+        "trace rollouts-pod-template-hash=5d4f8c9b7",
+    )
+    action = verb.add_argument(
+        "ref",
+        metavar="REF",
+        help="notebook, run, model version, commit, pull request, digest or pod label",
+    )
+    action.completer = completion.traceable  # type: ignore[attr-defined]
+    verb = add.verb(
+        "dora",
+        "give deployment frequency, lead time, change fail rate and recovery time",
+        "dora",
+        "dora churn --env prod --since 30d",
+        "dora --csv",
+        csv="one line a model and environment, after a line of headings; times are seconds",
+    )
+    verb.add_argument("model", nargs="?", default="", metavar="MODEL")
+    environment_word(verb, "--env", default="", help="only this environment")
+    verb.add_argument(
+        "--since",
+        type=checked(parse_duration),
+        default=90 * 86_400.0,
+        metavar="TIME",
+        help="how far to look back (90d)",
+    )
 
 
 def _verifying(add: Adder) -> None:

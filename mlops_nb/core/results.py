@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops_nb.core.delivery import Deployed, Deployment, Merged
+from mlops_nb.core.dora import DoraReport
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.recurring import Scheduled, ScheduleList
 from mlops_nb.core.rollout import Status
 from mlops_nb.core.run import Run
+from mlops_nb.core.tracing import Trace
 from mlops_nb.core.verification import Verification, Workflow
 
 
@@ -204,6 +206,8 @@ DOCUMENTS: Mapping[str, Any] = {
     "follow": Followed,
     "history": DeploymentHistory,
     "rollback": Deployment,
+    "trace": Trace,
+    "dora": DoraReport,
     "verify-pr": Verification | Workflow,
     "eject": Ejected,
 }

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [
-    "BY_NAME", "Abort", "Cancel", "Compare", "DeleteSchedule", "Deploy", "Doctor", "Eject",
-    "Follow", "History", "Init", "Inspect", "Job", "Logs", "Merge", "Models", "PauseSchedule",
-    "Promote", "Register", "ResumeSchedule", "Retry", "Rollback", "Runs", "Schedule",
-    "Schedules", "Show", "Status", "Sweep", "Train", "UpdateSchedule", "Verb",
-    "VerifyPr",
+    "BY_NAME", "Abort", "Cancel", "Compare", "DeleteSchedule", "Deploy", "Doctor", "Dora",
+    "Eject", "Follow", "History", "Init", "Inspect", "Job", "Logs", "Merge", "Models",
+    "PauseSchedule", "Promote", "Register", "ResumeSchedule", "Retry", "Rollback", "Runs",
+    "Schedule", "Schedules", "Show", "Status", "Sweep", "Trace", "Train", "UpdateSchedule",
+    "Verb", "VerifyPr",
 ]  # fmt: skip
 
 
@@ -241,6 +241,34 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Tell what belongs together: notebook, run, version, commit, pull request, image, pods."""
+
+    ref: str
+    verb: Literal["trace"] = "trace"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dora:
+    """Give deployment frequency, lead time, change fail rate and recovery time.
+
+    Args:
+        model: registered model; empty for every one.
+        env: environment; empty for every one.
+        since: seconds to look back.
+    """
+
+    model: str = ""
+    env: str = ""
+    since: float = 90 * 86_400.0
+    verb: Literal["dora"] = "dora"
+
+    def __post_init__(self) -> None:
+        """Refuse a time in which nothing was deployed."""
+        above_zero(since=self.since)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyPr:
     """Verify a pull request of the GitOps repository: for its CI.
 
@@ -393,7 +421,7 @@ Verb = (
     Init | Doctor | Inspect | Train | Sweep | Schedule | UpdateSchedule | PauseSchedule
     | ResumeSchedule | DeleteSchedule | Schedules | Runs | Show | Logs | Cancel | Retry
     | Compare | Register | Models | Deploy | Merge | Status | Promote | Abort | Follow | History
-    | Rollback | VerifyPr | Eject
+    | Rollback | Trace | Dora | VerifyPr | Eject
 )  # fmt: skip
 
 BY_NAME: Mapping[str, Callable[..., Verb]] = {

@@ -87,8 +87,8 @@ def deployed_rows(deployed: Sequence[Deployed]) -> list[tuple[str, ...]]:
             d.action,
             d.model,
             _versions(d),
-            _name(d.requested_by),
-            _name(d.merged_by),
+            person(d.requested_by),
+            person(d.merged_by),
             d.lock.run if d.lock else "",
             "; ".join(f"{name} {digest[:14]}" for name, digest, _uri in d.lock.datasets)
             if d.lock
@@ -107,9 +107,9 @@ def _versions(deployed: Deployed) -> str:
     return " → ".join(str(number) for number in numbers if number)
 
 
-def _name(person: str) -> str:
+def person(told: str) -> str:
     """Give the name of `Name <mail>`; the mail is in Git and in the JSON."""
-    return person.partition(" <")[0]
+    return told.partition(" <")[0]
 
 
 @text.register(Merged)

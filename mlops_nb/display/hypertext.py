@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.delivery import Deployment, Merged
+from mlops_nb.core.dora import DoraReport
 from mlops_nb.core.gate import Outcome, Verdict
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.notebook import Notebook
@@ -30,8 +31,9 @@ from mlops_nb.core.results import (
 )
 from mlops_nb.core.rollout import Stage, Status
 from mlops_nb.core.run import Failure, Run, RunState
+from mlops_nb.core.tracing import Trace
 from mlops_nb.core.verification import Verification
-from mlops_nb.display import delivery, plain, rollouts, runs, schedules, verification
+from mlops_nb.display import audit, delivery, plain, rollouts, runs, schedules, verification
 from mlops_nb.display.evidence import readable
 from mlops_nb.display.plain import text
 from mlops_nb.display.tables import filled
@@ -306,6 +308,28 @@ def _(value: DeploymentHistory) -> str:
             "<code>%mlops deploy MODEL --to ENV</code></div>"
         )
     return _table(delivery.DEPLOYED_HEADINGS, delivery.deployed_rows(value.deployments))
+
+
+@html.register
+def _(value: Trace) -> str:
+    parts = [f"<div>{escape(audit.meaning(value))}</div>"]
+    for chain in value.chains:
+        parts.append(f"<div><b>{escape(audit.chain_title(chain))}</b></div>")
+        parts.append(_fact_table(audit.chain_facts(chain)))
+    if alone := audit.runs_without_model(value):
+        parts.append(_table(runs.RUN_HEADINGS, [runs.run_row(run) for run in alone]))
+    parts += [f"<div>note: {escape(note)}</div>" for note in value.notes]
+    return "".join(parts)
+
+
+@html.register
+def _(value: DoraReport) -> str:
+    parts = [f"<div>{escape(audit.dora_title(value))}</div>"]
+    if value.rows:
+        parts.append(_table(audit.DORA_HEADINGS, audit.dora_rows(value)))
+        parts.append(f"<div>{escape(audit.DORA_WORDS)}</div>")
+    parts += [f"<div>note: {escape(note)}</div>" for note in value.notes]
+    return "".join(parts)
 
 
 @html.register

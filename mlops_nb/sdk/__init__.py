@@ -7,6 +7,7 @@ unless they are called in a live notebook or told otherwise by `wait`.
 from mlops_nb.sdk.delivering import (
     abort,
     deploy,
+    dora,
     follow,
     history,
     merge,
@@ -15,6 +16,7 @@ from mlops_nb.sdk.delivering import (
     register,
     rollback,
     status,
+    trace,
     verify_pr,
 )
 from mlops_nb.sdk.looking import (
@@ -50,6 +52,7 @@ __all__ = [
     "delete_schedule",
     "deploy",
     "doctor",
+    "dora",
     "eject",
     "follow",
     "history",
@@ -71,6 +74,7 @@ __all__ = [
     "show",
     "status",
     "sweep",
+    "trace",
     "train",
     "update_schedule",
     "verify_pr",

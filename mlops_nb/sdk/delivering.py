@@ -9,6 +9,7 @@ from mlops_nb.sdk.asking import Paths, Texts, ask, many, seconds
 
 if TYPE_CHECKING:
     from mlops_nb.core.delivery import Deployment, Merged
+    from mlops_nb.core.dora import DoraReport
     from mlops_nb.core.model import ModelVersion
     from mlops_nb.core.results import (
         DeploymentHistory,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         StatusList,
     )
     from mlops_nb.core.rollout import Status
+    from mlops_nb.core.tracing import Trace
     from mlops_nb.core.verification import Verification, Workflow
 
 
@@ -129,6 +131,32 @@ def rollback(
     """
     verb = verbs.Rollback(model=model, env=env, to=to, reason=reason, dry_run=dry_run)
     result: Deployment = ask(verb)
+    return result
+
+
+def trace(ref: Paths) -> Trace:
+    """Tell what belongs together: notebook, run, version, commit, pull request, image, pods.
+
+    Args:
+        ref: any of them; of commits, digests and MLflow runs at least 7 digits; of pods a label
+            as `key=value`.
+
+    Raises:
+        NotFound: if nothing of the kind is known.
+    """
+    result: Trace = ask(verbs.Trace(ref=str(ref)))
+    return result
+
+
+def dora(model: str = "", *, env: str = "", since: str | float = "90d") -> DoraReport:
+    """Give deployment frequency, lead time, change fail rate and recovery time.
+
+    Args:
+        model: registered model; empty for every one.
+        env: environment; empty for every one.
+        since: seconds, or `30d`, to look back.
+    """
+    result: DoraReport = ask(verbs.Dora(model=model, env=env, since=seconds(since) or 0.0))
     return result
 
 

@@ -27,8 +27,8 @@ from mlops_nb.core.model import ModelRef, ModelVersion
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.verbs import Deploy, History, Merge, Rollback
 from mlops_nb.errors import BackendUnavailable, Conflict, GateFailed, NotFound, UserError
+from mlops_nb.flows.audit.history import history
 from mlops_nb.flows.deploy import deploy
-from mlops_nb.flows.history import history
 from mlops_nb.flows.merge import merge
 from mlops_nb.flows.rollback import rollback
 from mlops_nb.manifests.evidence import read_marker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -9,7 +10,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from kernels import Kernel
@@ -130,7 +131,9 @@ def test_the_section_on_the_cluster_works_as_printed(
             is_slow |= words[-1] == "slow"
             done = shell.type(*words, code=3 if is_slow and "--watch" in words else 0)
             said += done.stdout + done.stderr
-    assert time.monotonic() - began < 120
+        took = time.monotonic() - began
+        _check_that_every_way_leads_to_the_same(shell)
+    assert took < 120
     blocks = FENCE.findall(section("In the cluster"))
     (shown,) = [code for kind, code in blocks if kind == "console"]
     for line in shown.splitlines():
@@ -140,8 +143,36 @@ def test_the_section_on_the_cluster_works_as_printed(
         "credit@champion → credit/2",
         "pull request #4 reverts credit/3",
         "rollback credit 3 → 2",
+        "serves 100 % of the traffic now",
+        "back again by #4",
+        "3 deployments since",
     ):
         assert told in said
+
+
+def _check_that_every_way_leads_to_the_same(shell: Shell) -> None:
+    """Trace a version from each part of its way."""
+
+    def traced(ref: str) -> Any:
+        return json.loads(shell.type("trace", ref, "--json").stdout)
+
+    whole = traced("credit/2")
+    (chain,) = whole["chains"]
+    (run,) = whole["runs"]
+    deployed = chain["deployments"][-1]
+    template = chain["serving"][0]["template"]
+    for ref in (
+        chain["run"],
+        chain["tracking_id"][:12],
+        chain["digest"],
+        deployed["commit"][:8],
+        f"#{deployed['pull_request']}",
+        f"app.kubernetes.io/name=credit,rollouts-pod-template-hash={template}",
+    ):
+        found = traced(ref)
+        assert (found["chains"], [r["id"] for r in found["runs"]]) == ([chain], [run["id"]])
+    for ref in ("credit.ipynb", deployed["lock"]["image"]):
+        assert chain in traced(ref)["chains"]
 
 
 def test_the_settings_shown_are_ones_that_are_read() -> None:

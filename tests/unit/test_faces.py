@@ -282,6 +282,12 @@ SAME: list[tuple[str, Callable[[], object], verbs.Verb]] = [
         lambda: mlops_nb.history("m", env="prod", limit=9),
         verbs.History(model="m", env="prod", limit=9),
     ),
+    ("trace m/7", lambda: mlops_nb.trace("m/7"), verbs.Trace(ref="m/7")),
+    (
+        "dora m --env prod --since 30d",
+        lambda: mlops_nb.dora("m", env="prod", since="30d"),
+        verbs.Dora(model="m", env="prod", since=30 * 86_400),
+    ),
     (
         "rollback m --env prod --to 5 --reason 'p95 doubled' --dry-run",
         lambda: mlops_nb.rollback("m", "prod", to=5, reason="p95 doubled", dry_run=True),

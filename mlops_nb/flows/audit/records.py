@@ -1,12 +1,11 @@
-"""Tell who deployed which model when, and with what data, from Git alone."""
+"""Deployments as the commits of base record them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
 from functools import cache
-from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mlops_nb.core.change import lock_path, read_lock_path
 from mlops_nb.core.delivery import Deployed, did_you_mean
@@ -17,30 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mlops_nb.core.change import Commit, LockFile
-    from mlops_nb.core.verbs import History
     from mlops_nb.ports import Forge
 
 # GitLab writes ! where others write #.
 _NUMBER = re.compile(r"[#!](\d+)")
 
 
-def history(verb: History, *, forge: Forge) -> list[Deployed]:
-    """Give the deployments of base, newest first.
-
-    Args:
-        verb: the request.
-        forge: the GitOps repository, or a plain clone of it.
-
-    Raises:
-        NotFound: if nothing was ever deployed under the name or to the environment asked for.
-    """
-    found = list(islice(_records(forge, verb.model or "*", verb.env or "*"), verb.limit))
-    if not found and (verb.model or verb.env):
-        _refuse_unknown(verb, forge)
-    return found
-
-
-def _records(forge: Forge, model: str, env: str) -> Iterator[Deployed]:
+def records(forge: Forge, model: str = "*", env: str = "*") -> Iterator[Deployed]:
+    """Yield the deployments of base, newest first; `*` is any model or environment."""
     pattern = lock_path(model, env)
 
     @cache
@@ -101,21 +84,26 @@ def _action(commit: Commit, before: LockFile | None, after: LockFile | None) -> 
     return "edit" if is_edit else "rollback"
 
 
-def _refuse_unknown(verb: History, forge: Forge) -> None:
-    known = {(r.model, r.environment) for r in _records(forge, "*", "*")}
-    models = {model for model, _ in known}
-    environments = {env for _, env in known}
-    if verb.model and verb.model not in models:
+def refuse_unknown(model: str, env: str, forge: Forge) -> NoReturn:
+    """Say which of model and environment was never deployed.
+
+    Raises:
+        NotFound: always.
+    """
+    known = {(r.model, r.environment) for r in records(forge)}
+    models = {name for name, _ in known}
+    environments = {name for _, name in known}
+    if model and model not in models:
         raise NotFound(
-            f"no model {verb.model!r} was ever deployed",
-            hint=did_you_mean(verb.model, models, otherwise="see all: mlops history"),
+            f"no model {model!r} was ever deployed",
+            hint=did_you_mean(model, models, otherwise="see all: mlops history"),
         )
-    if verb.env and verb.env not in environments:
+    if env and env not in environments:
         raise NotFound(
-            f"nothing was ever deployed to an environment {verb.env!r}",
-            hint=did_you_mean(verb.env, environments, otherwise="see all: mlops history"),
+            f"nothing was ever deployed to an environment {env!r}",
+            hint=did_you_mean(env, environments, otherwise="see all: mlops history"),
         )
     raise NotFound(
-        f"{verb.model} was never deployed to {verb.env}",
-        hint=f"see where it was: mlops history {verb.model}",
+        f"{model} was never deployed to {env}",
+        hint=f"see where it was: mlops history {model}",
     )
