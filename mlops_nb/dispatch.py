@@ -319,6 +319,7 @@ def _deploy(project: Project, verb: verbs.Deploy, tell: Listener) -> Deployment:
         verb,
         registry=project.registry,
         forge=project.forge,
+        images=project.images,
         environment=environment,
         gates=project.settings.gates.get(model, ()),
         judge=partial(_judge_version, project),

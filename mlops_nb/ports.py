@@ -377,6 +377,17 @@ class Forge(Protocol):
         """
 
 
+class Images(Protocol):
+    """Image registries, as far as a deployment depends on them."""
+
+    def has(self, image: str) -> bool:
+        """Tell whether an image, named by its digest, is in its registry.
+
+        Raises:
+            BackendError: if that cannot be told: no answer, no right, no such registry.
+        """
+
+
 class Proposal(Protocol):
     """A change to a GitOps repository, as a clone of it holds it: read, never written.
 
@@ -439,4 +450,6 @@ class Cluster(Protocol):
         """
 
 
-__all__ = ["Cluster", "Executor", "Forge", "Listener", "Proposal", "Registry", "Scheduler"]
+__all__ = [
+    "Cluster", "Executor", "Forge", "Images", "Listener", "Proposal", "Registry", "Scheduler",
+]  # fmt: skip

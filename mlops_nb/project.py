@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.gate import Verdict
     from mlops_nb.core.lineage import CodeState
     from mlops_nb.core.model import ModelVersion
-    from mlops_nb.ports import Cluster, Executor, Forge, Listener, Registry
+    from mlops_nb.ports import Cluster, Executor, Forge, Images, Listener, Registry
 
 # Set by the runner in a kernel's environment: a notebook that starts runs must not recurse.
 INSIDE_RUN = "MLOPS_NB_RUN"
@@ -208,6 +208,12 @@ class Project:
             self.settings.experiment or self.settings.name,
             str(self.folder / self.settings.artifacts),
         )
+        return made
+
+    @cached_property
+    def images(self) -> Images:
+        """The registries that images come from."""
+        made: Images = adapter("images", "oci")()
         return made
 
     @property

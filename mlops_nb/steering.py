@@ -116,6 +116,7 @@ def rollback(
         verb,
         forge=project.forge,
         registry=project.registry,
+        images=project.images,
         environment=project.settings.environment(verb.env),
         tracking_uri=project.tracking_uri,
         requested_by=project.person,

@@ -242,6 +242,19 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Whether something that a deployment needs is still there.
+
+    Args:
+        is_there: None where nobody could tell.
+        why: what is missing, or why it could not be told; empty if it is there.
+    """
+
+    is_there: bool | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
     """A pull request that became part of what the cluster follows.
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mlops_nb.core.model import ModelVersion
     from mlops_nb.core.run import Run
 
+SIGNATURE = "mlops_nb.signature"
+"""Tag of a version with the file that signs its others."""
 _SECRET = re.compile(rb"(?m)^kind:\s*[\"']?Secret[\"']?\s*$")
 
 
@@ -109,6 +111,10 @@ class Security:
         image_registry: where the server's image comes from.
         is_pinned: whether the image is named by digest.
         is_reachable: whether pods can reach the tracking server at all.
+        registry_before: where the image of the version before comes from; empty for the first.
+        signature: file of the model that signs the others; empty if there is none.
+        ways_out: where pods may send to, in words.
+        ways_out_before: likewise, of what is live; empty for the first.
         secrets: manifests of the change that hold a Secret, by path.
     """
 
@@ -118,6 +124,25 @@ class Security:
     is_pinned: bool
     is_reachable: bool
     secrets: tuple[str, ...] = ()
+    registry_before: str = ""
+    signature: str = ""
+    ways_out: tuple[str, ...] = ()
+    ways_out_before: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a deployment changes in the repository.
+
+    Args:
+        files: the change, by path.
+        ways_out: where pods may send to with it, in words.
+        ways_out_before: likewise, of what is live; empty for the first.
+    """
+
+    files: Mapping[str, bytes]
+    ways_out: tuple[str, ...] = ()
+    ways_out_before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +209,7 @@ def evidence_of(
     environment: Environment,
     verdict: Verdict,
     showing: Showing,
-    files: Mapping[str, bytes],
+    change: Change,
 ) -> Evidence:
     """Put together what speaks for a deployment.
 
@@ -196,9 +221,8 @@ def evidence_of(
         environment: where to, with the plan and the server of this deployment.
         verdict: its gates, judged.
         showing: how it did on its evaluation set.
-        files: the change, by path.
+        change: what it changes.
     """
-    image = lock.image
     return Evidence(
         lock=replace(lock, evidence=""),
         previous=previous,
@@ -224,13 +248,26 @@ def evidence_of(
         security=Security(
             flavor=version.flavor,
             uses_pickle=version.uses_pickle,
-            image_registry=image.partition("/")[0] if "/" in image else "Docker Hub",
-            is_pinned="@sha256:" in image,
+            image_registry=_registry_of(lock.image),
+            is_pinned="@sha256:" in lock.image,
             is_reachable=urlsplit(lock.tracking_uri).scheme in {"http", "https"},
-            secrets=tuple(sorted(path for path, text in files.items() if _SECRET.search(text))),
+            secrets=tuple(
+                sorted(path for path, text in change.files.items() if _SECRET.search(text))
+            ),
+            registry_before=_registry_of(previous.image) if previous else "",
+            signature=version.tags.get(SIGNATURE, ""),
+            ways_out=change.ways_out,
+            ways_out_before=change.ways_out_before,
         ),
         way_back=f"mlops rollback {lock.model} --env {lock.environment}" if previous else "",
     )
+
+
+def _registry_of(image: str) -> str:
+    host, slash, _ = image.partition("/")
+    # Docker's rule: the first part is a host if it looks like one.
+    is_host = slash and (set(host) & {".", ":"} or host == "localhost")
+    return host if is_host else "Docker Hub"
 
 
 def without_ways(environment: Environment) -> Environment:
@@ -259,6 +296,7 @@ def _is_default(name: str, lock: LockFile) -> bool:
 
 
 __all__ = [
-    "Beside", "Evidence", "Measured", "ParameterChange", "Security", "Showing", "Traffic",
+    "SIGNATURE", "Beside", "Change", "Evidence", "Measured", "ParameterChange", "Security",
+    "Showing", "Traffic",
     "evidence_of", "without_ways",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mlops_nb.availability import image_kept, model_kept
 from mlops_nb.core.canary import CanaryPlan
 from mlops_nb.core.change import (
     ChangeSet,
@@ -16,13 +17,14 @@ from mlops_nb.core.change import (
 )
 from mlops_nb.core.delivery import Deployment, Environment
 from mlops_nb.core.events import Note
-from mlops_nb.core.evidence import Evidence, evidence_of
+from mlops_nb.core.evidence import Change, Evidence, evidence_of
 from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelRef
 from mlops_nb.errors import BackendError, Conflict, GateFailed, UserError
 from mlops_nb.manifests.evidence import pull_request_body, read_marker, unified_diff
 from mlops_nb.manifests.lock import broken_seal, live_lock, record_of, sealed
 from mlops_nb.manifests.render import render
+from mlops_nb.manifests.security import ways_out
 from mlops_nb.manifests.servers import fitted
 from mlops_nb.redaction import strip_userinfo
 from mlops_nb.statistics.comparison import shown
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.model import ModelVersion
     from mlops_nb.core.run import Run
     from mlops_nb.core.verbs import Deploy
-    from mlops_nb.ports import Cluster, Forge, Listener, Registry
+    from mlops_nb.ports import Cluster, Forge, Images, Listener, Registry
 
 
 def deploy(  # what the composition root knows and this must be told
@@ -43,6 +45,7 @@ def deploy(  # what the composition root knows and this must be told
     *,
     registry: Registry,
     forge: Forge,
+    images: Images,
     environment: Environment,
     gates: Sequence[str],
     judge: Callable[[ModelVersion, tuple[str, ...]], Verdict],
@@ -60,6 +63,7 @@ def deploy(  # what the composition root knows and this must be told
         verb: the request.
         registry: where models and runs are kept.
         forge: the GitOps repository.
+        images: asked whether the image of the version before is still there.
         environment: the environment named by the request.
         gates: the model's own gates; the environment's, and those the run was judged by
             before, are added.
@@ -116,6 +120,7 @@ def deploy(  # what the composition root knows and this must be told
         return deployment
     if cluster is not None and live is not None:
         _check_no_canary(version, place, cluster, tell, only_tell=verb.dry_run)
+    now_out = ways_out(name, environment, {**current, **files})
     evidence = evidence_of(
         version,
         run,
@@ -124,11 +129,21 @@ def deploy(  # what the composition root knows and this must be told
         environment=environment,
         verdict=verdict,
         showing=shown(version, verdict, registry=registry, live=live),
-        files=files,
+        change=Change(
+            files=files,
+            ways_out=now_out,
+            ways_out_before=ways_out(name, environment, current) if live else (),
+        ),
     )
     files = sealed(files, lock, write(evidence))
     diff = unified_diff(current, dict(files))
-    body = pull_request_body(evidence, requested=now, diff=diff)
+    body = pull_request_body(
+        evidence,
+        requested=now,
+        diff=diff,
+        model=model_kept(live, registry=registry, tracking_uri=tracking_uri) if live else None,
+        image=image_kept(live, images) if live else None,
+    )
     deployment = replace(deployment, files=files, body=body, diff=diff)
     if verb.dry_run:
         return deployment

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mlops_nb.availability import image_kept, model_kept
 from mlops_nb.core.change import (
     ChangeSet,
     Commit,
@@ -18,22 +19,20 @@ from mlops_nb.core.change import (
 )
 from mlops_nb.core.delivery import Deployment, did_you_mean
 from mlops_nb.core.events import Note
-from mlops_nb.core.model import ModelRef, ModelVersion
+from mlops_nb.core.model import ModelVersion
 from mlops_nb.errors import BackendError, MlopsError, NotFound, UserError
 from mlops_nb.manifests.evidence import Meets, read_marker, rollback_body, unified_diff
 from mlops_nb.manifests.lock import live_lock, read_lock
-from mlops_nb.manifests.markdown import prose
 from mlops_nb.manifests.render import render
 from mlops_nb.manifests.returning import commits_path, way_of_return
-from mlops_nb.redaction import strip_userinfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mlops_nb.core.delivery import Environment
+    from mlops_nb.core.delivery import Environment, Kept
     from mlops_nb.core.rollout import Rollout
     from mlops_nb.core.verbs import Rollback
-    from mlops_nb.ports import Cluster, Forge, Listener, Registry
+    from mlops_nb.ports import Cluster, Forge, Images, Listener, Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +50,7 @@ def rollback(
     forge: Forge,
     environment: Environment,
     registry: Registry,
+    images: Images,
     tracking_uri: str,
     requested_by: str,
     tool: str,
@@ -68,6 +68,7 @@ def rollback(
         forge: the GitOps repository.
         environment: the environment named by the request.
         registry: asked whether the earlier version is still there.
+        images: asked whether its image is.
         tracking_uri: tracking server of that registry.
         requested_by: who asks.
         tool: name and version of this tool.
@@ -115,7 +116,8 @@ def rollback(
                 commits=forge.log(commits_path(verb.model)),
                 rollout=_running(verb, cluster, tell),
             ),
-            kept=kept,
+            model=kept,
+            image=_pulled(target, images, tell),
             is_rendered=is_rendered,
         ),
         requested_by=requested_by,
@@ -148,44 +150,35 @@ def rollback(
 
 def _kept(
     verb: Rollback, target: LockFile, registry: Registry, tracking_uri: str, tell: Listener
-) -> str:
-    """Say whether pods can still fetch the version; refuse one that they cannot.
+) -> Kept:
+    """Tell whether pods can still fetch the version; refuse one that they cannot.
 
     Where that cannot be told, the way back stays open: it is needed most when things are down.
     """
-    here = strip_userinfo(tracking_uri)
-    try:
-        if target.tracking_uri and target.tracking_uri != here:
-            raise BackendError(f"it was deployed from {target.tracking_uri}, not from {here}")
-        missing = _missing(target, registry)
-    except BackendError as error:
+    kept = model_kept(target, registry=registry, tracking_uri=tracking_uri)
+    if kept.is_there is None:
         said = f"whether {_version(target)} can still be fetched could not be told"
-        tell(Note(text=f"{said}: {error.message}"))
-        return f"⚠️ **{said}**: {prose(error.message)}"
-    if not missing:
-        return "in the registry under the same digest, and its files are there."
-    if not verb.dry_run:
-        raise NotFound(
-            f"{missing}: pods that return to it could not fetch it; nothing was written",
-            hint=f"see what is there: mlops models {verb.model}; deploy another: mlops deploy "
-            f"{verb.model}/N --to {verb.env}; or go further back: --to VERSION",
-        )
-    tell(Note(text=f"{missing}: without --dry-run this return is refused"))
-    return f"⛔ **GONE: {prose(missing)}. Pods could not fetch it; this return is refused.**"
+        tell(Note(text=f"{said}: {kept.why}"))
+    elif not kept.is_there:
+        if not verb.dry_run:
+            raise NotFound(
+                f"{kept.why}: pods that return to it could not fetch it; nothing was written",
+                hint=f"see what is there: mlops models {verb.model}; deploy another: mlops "
+                f"deploy {verb.model}/N --to {verb.env}; or go further back: --to VERSION",
+            )
+        tell(Note(text=f"{kept.why}: without --dry-run this return is refused"))
+    return kept
 
 
-def _missing(target: LockFile, registry: Registry) -> str:
-    """Say why a version cannot be fetched any more; empty if it can."""
-    wanted = ModelRef(name=target.model, version=target.version)
-    try:
-        found = registry.resolve(wanted)
-    except NotFound:
-        return f"{wanted} is in the registry no longer"
-    if found.digest and target.digest and found.digest != target.digest:
-        return f"{wanted} is in the registry as {found.digest}, was deployed as {target.digest}"
-    if not registry.has_files(found):
-        return f"the files of {wanted} are no longer at {strip_userinfo(found.source)}"
-    return ""
+def _pulled(target: LockFile, images: Images, tell: Listener) -> Kept:
+    """Tell whether pods can still pull the image.
+
+    It refuses nothing: a registry says no to whom it does not show an image, too.
+    """
+    kept = image_kept(target, images)
+    if kept.is_there is False:
+        tell(Note(text=f"{kept.why}: new pods could not pull it"))
+    return kept
 
 
 def _running(verb: Rollback, cluster: Cluster | None, tell: Listener) -> Rollout | None:

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.core.delivery import Kept
 from mlops_nb.manifests.markdown import Code, code, prose, table
 from mlops_nb.manifests.traffic import HEAD, notes, steps_of_traffic, warnings
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mlops_nb.core.change import LockFile
-    from mlops_nb.core.evidence import Beside, Evidence, Measured
+    from mlops_nb.core.evidence import Beside, Evidence, Measured, Security
     from mlops_nb.core.gate import Check, Verdict
     from mlops_nb.core.rollout import Rollout
 
@@ -35,17 +36,24 @@ class Meets:
 
     Args:
         traffic: whether steps run again, Markdown.
-        kept: whether pods can still fetch the version, Markdown.
+        model: whether pods can still fetch the version.
+        image: whether they can still pull its image.
         is_rendered: whether files were edited since, so that no revert fits.
     """
 
     traffic: str
-    kept: str
+    model: Kept
+    image: Kept
     is_rendered: bool = False
 
 
 def pull_request_body(
-    evidence: Evidence, *, requested: datetime | None = None, diff: str = ""
+    evidence: Evidence,
+    *,
+    requested: datetime | None = None,
+    diff: str = "",
+    model: Kept | None = None,
+    image: Kept | None = None,
 ) -> str:
     """Write the evidence for a deployment as Markdown, hidden marker included.
 
@@ -53,6 +61,8 @@ def pull_request_body(
         evidence: what speaks for it.
         requested: when it was asked for.
         diff: the change as a unified diff.
+        model: whether the files of the version before are still there.
+        image: likewise, its image.
     """
     sections = (
         _summary(evidence, requested),
@@ -63,7 +73,7 @@ def pull_request_body(
         _gates(evidence.verdict),
         _canary(evidence),
         _security(evidence),
-        _rollback(evidence),
+        _rollback(evidence, model, image),
         _folded(diff),
         (marker(_marked(evidence.previous, evidence.lock)),),
     )
@@ -131,11 +141,9 @@ def _met(live: LockFile, target: LockFile, meets: Meets) -> Iterator[str]:
     yield "### What the return meets"
     yield ""
     yield f"- Traffic: {meets.traffic} A canary that is still running is ended."
-    yield f"- Model: {meets.kept}"
-    if target.image == live.image:
-        yield "- Server image: the same as now."
-    else:
-        yield "- Server image: ⚠️ another than now; whether it can still be pulled is not known."
+    yield f"- {model_line(f'{target.model}/{target.version}', meets.model)}"
+    same = " It is the same as now." if target.image == live.image else ""
+    yield f"- {image_line(meets.image)}{same}"
 
 
 def _showed(rollout: Rollout) -> Iterator[str]:
@@ -286,8 +294,8 @@ def _metrics(evidence: Evidence) -> Iterator[str]:
     )
     yield ""
     yield (
-        "Each with its 95 % interval, a difference with that of both on the same rows. "
-        "No rows: the run logged no evaluation table."
+        "Each with its 95 % interval, a difference with that of both on the same rows. Where "
+        "“no rows” stands, the run logged no evaluation table."
     )
     for other in evidence.beside:
         if other.note:
@@ -380,15 +388,24 @@ def _security(evidence: Evidence) -> Iterator[str]:
         if security.uses_pickle
         else " Loading it runs no pickled code."
     )
-    yield f"- Image from {prose(security.image_registry)}, " + (
-        "pinned by digest." if security.is_pinned else "⚠️ **by tag, which can be moved**."
+    before = security.registry_before
+    is_new = before and before != security.image_registry
+    yield (
+        f"- Image from {prose(security.image_registry)}, "
+        + ("pinned by digest." if security.is_pinned else "⚠️ **by tag, which can be moved**.")
+        + (f" ⚠️ **Another registry than before**: {prose(before)}." if is_new else "")
     )
     yield "- Model digest recorded: " + (f"`{lock.digest}`." if lock.digest else "⚠️ **none**.")
+    yield "- Signature: " + (
+        f"{code(security.signature)} is among the model's files; pods check the digest, not it."
+        if security.signature
+        else "none; pods hold the model's files against the digest."
+    )
     yield (
         "- Pod as generated: not root, read-only file system, no capabilities, no service "
-        f"account token; network: in from {came_from} and monitoring, out to DNS and to where "
-        "the model is downloaded from."
+        f"account token; network: in from {came_from} and monitoring."
     )
+    yield from _ways(security)
     if not security.is_reachable:
         yield (
             f"- ⚠️ **The tracking store {code(lock.tracking_uri)} is on one machine only: "
@@ -398,13 +415,55 @@ def _security(evidence: Evidence) -> Iterator[str]:
         yield f"- ⚠️ **A Secret is in Git**: {', '.join(map(code, security.secrets))}"
 
 
-def _rollback(evidence: Evidence) -> Iterator[str]:
+def _ways(security: Security) -> Iterator[str]:
+    """Tell where pods may send to, and what of that is another than before."""
+    now, before = security.ways_out, security.ways_out_before
+    shown = "; ".join(map(prose, now)) or "none"
+    if not security.registry_before or now == before:
+        same = " The same as now." if security.registry_before else ""
+        yield f"- Ways out: {shown}.{same}"
+        return
+    new = [prose(way) for way in now if way not in before]
+    gone = [prose(way) for way in before if way not in now]
+    yield f"- Ways out: {shown}."
+    if new:
+        yield f"- ⚠️ **New ways out**: {'; '.join(new)}."
+    if gone:
+        yield f"- No way out any more: {'; '.join(gone)}."
+
+
+def _rollback(evidence: Evidence, model: Kept | None, image: Kept | None) -> Iterator[str]:
     yield "### Way back"
     yield ""
-    if evidence.way_back:
-        yield f"{code(evidence.way_back)} proposes the git revert."
-    else:
+    previous = evidence.previous
+    if not evidence.way_back or previous is None:
         yield "There is no earlier version: the way back is to revert the merge of this."
+        return
+    yield f"{code(evidence.way_back)} proposes the git revert. When this was asked for:"
+    yield ""
+    if model is not None:
+        yield f"- {model_line(f'{previous.model}/{previous.version}', model)}"
+    if image is not None:
+        yield f"- {image_line(image)}"
+
+
+def model_line(version: str, kept: Kept) -> str:
+    """Say whether a version's files are still there, Markdown."""
+    if kept.is_there:
+        return f"Model: {prose(version)} is in the registry under the same digest, with files."
+    if kept.is_there is None:
+        doubt = f"whether {version} can still be fetched could not be told"
+        return f"Model: ⚠️ **{prose(doubt)}**: {prose(kept.why)}."
+    return f"Model: ⛔ **GONE: {prose(kept.why)}. Pods could not fetch it.**"
+
+
+def image_line(kept: Kept) -> str:
+    """Say whether a version's image is still there, Markdown."""
+    if kept.is_there:
+        return "Server image: its registry has it."
+    if kept.is_there is None:
+        return f"Server image: ⚠️ whether it can be pulled could not be told: {prose(kept.why)}."
+    return f"Server image: ⛔ **GONE: {prose(kept.why)}. New pods could not pull it.**"
 
 
 def _folded(diff: str) -> Iterator[str]:

@@ -110,7 +110,7 @@ def check_record(model: str, environment: str, current: Mapping[str, bytes]) -> 
         "/spec/template/spec/initContainers/0/env/1/value": lock.digest,
         "/spec/template/spec/containers/0/image": lock.image,
     }
-    for operation in _operations(path, current[path]):
+    for operation in operations(path, current[path]):
         value = told.get(str(operation.get("path")))
         if value and operation.get("op") != "test" and operation.get("value") != value:
             raise UserError(
@@ -166,26 +166,41 @@ def _applied(
             for document in parse_all(files[path], path):
                 kind = document.get("kind") if isinstance(document, dict) else None
                 if kind == "Rollout" and patch in files:
-                    yield f"{path} with {patch}", _patched(document, patch, files[patch])
+                    found = operations(patch, files[patch])
+                    yield f"{path} with {patch}", patched(document, patch, found)
                 elif kind in RULED:
                     yield path, document
 
 
-def _patched(document: dict[str, Any], path: str, content: bytes) -> dict[str, Any]:
+def patched(document: dict[str, Any], path: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give a manifest as an overlay's patch makes it.
+
+    Args:
+        document: the manifest.
+        path: of the patch, for errors.
+        found: its operations.
+
+    Raises:
+        UserError: if the patch does not fit.
+    """
     from jsonpatch import JsonPatch, JsonPatchException, JsonPointerException
 
-    patch = JsonPatch(_operations(path, content))
     try:
-        found: dict[str, Any] = patch.apply(copy.deepcopy(document))
+        result: dict[str, Any] = JsonPatch(found).apply(copy.deepcopy(document))
     except (JsonPatchException, JsonPointerException) as error:
         raise UserError(
             f"{path} does not fit the base: {error}",
             hint="mend it on the base branch, or delete it to have it written anew",
         ) from None
-    return found
+    return result
 
 
-def _operations(path: str, content: bytes) -> list[dict[str, Any]]:
+def operations(path: str, content: bytes) -> list[dict[str, Any]]:
+    """Read a patch.
+
+    Raises:
+        UserError: if it is none.
+    """
     found = parse(content, path)
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise UserError(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fake_forge import FakeForge
+from fake_images import FakeImages
 from fake_registry import FakeRegistry
 
 from mlops_nb import wire
@@ -91,6 +92,7 @@ class World:
             Deploy(model=f"churn/{number}", to="prod", dry_run=dry_run),
             registry=self.registry,
             forge=self.forge,
+            images=FakeImages(),
             environment=environment,
             gates=(),
             judge=lambda *_: Verdict(checks=()),
@@ -131,6 +133,7 @@ class World:
             verb,
             forge=self.forge,
             registry=self.registry,
+            images=FakeImages(),
             environment=self.environment,
             tracking_uri="https://mlflow.example.com",
             requested_by=ANN,

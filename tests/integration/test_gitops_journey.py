@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from fake_images import FakeImages
 from forge_doubles import TOKEN, GitHubDouble
 
 from mlops_nb import wire
@@ -139,6 +140,7 @@ class World:
     registry: Versions = field(default_factory=Versions)
     events: list[Event] = field(default_factory=list)
     tracking_uri: str = "https://bob:pw@mlflow.example.com"
+    images: FakeImages = field(default_factory=FakeImages)
     cluster: Any = None
     elsewhere: Any = None
 
@@ -153,10 +155,11 @@ class World:
             Deploy(model=model, to=environment.name, **words),
             registry=cast("Registry", self.registry),
             forge=self.forge,
+            images=self.images,
             environment=environment,
             gates=("accuracy >= 0.9",),
             write=wire.canonical,
-            tracking_uri="https://ann:pw@mlflow.example.com",
+            tracking_uri=options.pop("tracking_uri", "https://ann:pw@mlflow.example.com"),
             tool="mlops_nb/0.1.0",
             now=NOW,
             tell=self.events.append,
@@ -181,6 +184,7 @@ class World:
             Rollback(model=model, env=more.pop("env", "prod"), **more),
             forge=self.forge,
             registry=cast("Registry", self.registry),
+            images=self.images,
             tracking_uri=self.tracking_uri,
             environment=PROD,
             requested_by="Bob <bob@example.com>",
@@ -763,8 +767,8 @@ def test_a_dry_run_of_a_rollback_tells_what_it_would_meet_and_writes_nothing(
         "- Traffic: **at once, without steps**: ReplicaSets made in between: 0 "
         "(rollbackWindow: 3 revisions)." in done.body
     )
-    assert "- Model: in the registry under the same digest" in done.body
-    assert "- Server image: the same as now." in done.body
+    assert "- Model: churn/1 is in the registry under the same digest" in done.body
+    assert "- Server image: its registry has it. It is the same as now." in done.body
     assert git(world.path, "for-each-ref") == before
     assert world.events == []
 
@@ -825,9 +829,66 @@ def test_a_rollback_to_what_pods_cannot_fetch_is_refused(world: World, how: str)
         world.rollback()
     told = world.rollback(dry_run=True)
     assert "- Model: ⛔ **GONE: " in told.body
-    assert "secret" not in told.body
+    assert "key:secret" not in told.body
     assert [e.text for e in world.events if isinstance(e, Note)][-1].endswith("is refused")
     assert git(world.path, "for-each-ref") == before
+
+
+def test_an_image_that_is_gone_is_told_before_and_when_it_is_needed(world: World) -> None:
+    world.live("churn/1")
+    assert "There is no earlier version" in world.deploy("churn/2", STAGE, dry_run=True).body
+    told = world.deploy("churn/2", dry_run=True).body
+    assert "proposes the git revert. When this was asked for:\n\n- Model: churn/1 is in" in told
+    assert "- Server image: its registry has it." in told
+    world.images.gone.add(PROD.image)
+    gone = f"- Server image: ⛔ **GONE: its registry has no {PROD.image}. New pods could not"
+    assert gone in world.deploy("churn/2", dry_run=True).body
+    world.live("churn/2")
+    back = world.rollback()
+    assert gone in back.body
+    # A registry hides an image from some, too; nobody is kept from a return by that.
+    assert back.pull_request is not None
+    notes = [event.text for event in world.events if isinstance(event, Note)]
+    assert any("new pods could not pull it" in note for note in notes)
+    world.images.is_down = True
+    told = world.rollback(dry_run=True).body
+    assert "⚠️ whether it can be pulled could not be told: the image registry" in told
+
+
+def test_what_was_told_of_the_way_back_changes_no_proposal(world: World) -> None:
+    world.live("churn/1")
+    pull = world.deploy("churn/2").pull_request
+    world.images.is_down = True
+    again = world.deploy("churn/2").pull_request
+    assert pull is not None
+    assert again is not None
+    assert (again.is_changed, again.head) == (False, pull.head)
+
+
+def test_another_way_out_and_another_registry_are_told(world: World) -> None:
+    world.live("churn/1")
+    told = world.deploy("churn/2", dry_run=True).body
+    assert "- Ways out: anywhere: TCP " in told
+    assert told.count(" The same as now.") == 1
+    folder = clone(world)
+    policy = folder / "models/churn/base/networkpolicy.yaml"
+    more = "  - to:\n    - ipBlock: {cidr: 203.0.113.0/24}\n    ports:\n    - port: 9000\n"
+    policy.write_text(policy.read_text() + more)
+    git(folder, "commit", "--quiet", "-am", "Let it call home")
+    git(folder, "push", "--quiet")
+    moved = replace(PROD, image="other.example.com/s@sha256:" + "c" * 64)
+    told = world.deploy("churn/2", moved, dry_run=True).body
+    assert "203.0.113.0/24: TCP 9000" in told
+    assert "⚠️ **Another registry than before**: reg.example.com." in told
+    elsewhere = replace(PROD, metrics_url="http://vm.other:9999")
+    assert "Ways out" in world.deploy("churn/2", elsewhere, dry_run=True).body
+
+
+def test_a_tracking_server_elsewhere_is_a_new_way_out(world: World) -> None:
+    world.live("churn/1")
+    told = world.deploy("churn/2", tracking_uri="https://other.example.com:8443", dry_run=True)
+    assert "- ⚠️ **New ways out**: anywhere: TCP 8443, TCP 443." in told.body
+    assert "- No way out any more: anywhere: TCP 443" in told.body
 
 
 @pytest.mark.parametrize("how", ["down", "elsewhere"])

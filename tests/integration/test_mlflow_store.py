@@ -178,6 +178,9 @@ def test_pickles_are_noticed(tmp_path: Path, flavors: str, file: str, pickled: b
     assert inspect_model(tmp_path) == before
     (tmp_path / file).write_bytes(b"y")
     assert inspect_model(tmp_path).digest != before.digest
+    assert before.signature == ""
+    (tmp_path / "model.sig").write_text("{}")
+    assert inspect_model(tmp_path).signature == "model.sig"
 
 
 @pytest.mark.parametrize("text", ["", "flavors: [", "run_id: 1"])

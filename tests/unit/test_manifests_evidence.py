@@ -10,8 +10,8 @@ import pytest
 from mlops_nb.core.canary import CanaryPlan
 from mlops_nb.core.change import LockFile
 from mlops_nb.core.data import Dataset
-from mlops_nb.core.delivery import Environment
-from mlops_nb.core.evidence import Beside, Measured, Showing, evidence_of
+from mlops_nb.core.delivery import Environment, Kept
+from mlops_nb.core.evidence import Beside, Change, Measured, Showing, evidence_of
 from mlops_nb.core.gate import Check, Outcome, Verdict
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.run import Run, RunState
@@ -52,6 +52,7 @@ def body(
     flavor: str = "onnx",
     uses_pickle: bool = False,
     code_note: str = "",
+    signature: str = "",
     diff: str = "",
     files: dict[str, bytes] | None = None,
 ) -> str:
@@ -62,7 +63,7 @@ def body(
             version=lock.version,
             flavor=flavor,
             uses_pickle=uses_pickle,
-            tags={"mlops_nb.git.note": code_note} if code_note else {},
+            tags={"mlops_nb.git.note": code_note, "mlops_nb.signature": signature},
         ),
         Run(
             id=lock.run,
@@ -78,7 +79,7 @@ def body(
         environment=environment,
         verdict=Verdict(checks=checks),
         showing=showing or Showing(metrics=logged),
-        files=files or {},
+        change=Change(files=files or {}),
     )
     return pull_request_body(evidence, diff=diff)
 
@@ -292,13 +293,23 @@ def test_metrics_stand_beside_the_champions_with_what_is_known_of_each() -> None
         assert line in text.splitlines()
 
 
+def test_a_signature_is_told_and_not_taken_for_a_check() -> None:
+    assert "- Signature: none; pods hold the model's files against the digest." in body()
+    told = body(signature="model.sig")
+    assert "- Signature: `model.sig` is among the model's files; pods check the digest" in told
+
+
 def test_a_return_tells_who_why_and_what_is_reverted() -> None:
     target = replace(LOCK, version=1, uri="models:/churn/1", previous=0)
     text = rollback_body(
         LOCK,
         target,
         ["abc123 Merge pull request #2: Deploy churn/2"],
-        meets=Meets(kept="in the registry.", traffic="**at once**."),
+        meets=Meets(
+            model=Kept(is_there=True),
+            image=Kept(is_there=None, why="the image registry does not answer"),
+            traffic="**at once**.",
+        ),
         requested_by="Bob <bob@example.com>",
         reason="p95\n## doubled",
         diff="",
@@ -308,7 +319,11 @@ def test_a_return_tells_who_why_and_what_is_reverted() -> None:
     assert "Reason: p95 ## doubled" in text
     assert "It reverts:\n\n- abc123 Merge pull request #2: Deploy churn/2" in text
     assert "- Traffic: **at once**." in text
-    assert "- Server image: the same as now." in text
+    assert "- Model: churn/1 is in the registry under the same digest, with files." in text
+    assert (
+        "- Server image: ⚠️ whether it can be pulled could not be told: the image registry "
+        "does not answer. It is the same as now." in text
+    )
     assert read_marker(text) == {
         "action": "rollback",
         "model": "churn",

@@ -34,11 +34,14 @@ class ModelFiles:
         digest: `sha256:` and 64 hex digits over the sorted relative paths and files' digests.
         flavor: how it was saved.
         uses_pickle: whether loading it runs pickled code, as far as that cannot be excluded.
+        signature: file that signs the others, as OpenSSF Model Signing writes it; empty if
+            there is none.
     """
 
     digest: str
     flavor: str
     uses_pickle: bool
+    signature: str = ""
 
 
 def inspect_model(folder: Path) -> ModelFiles:
@@ -62,6 +65,7 @@ def inspect_model(folder: Path) -> ModelFiles:
         digest=f"sha256:{digest.hexdigest()}",
         flavor=next((f for f in flavors if f != "python_function"), "python_function"),
         uses_pickle=_uses_pickle(flavors, files),
+        signature=next((name for name in files if name.endswith(".sig")), ""),
     )
 
 

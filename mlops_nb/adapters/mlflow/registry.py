@@ -15,6 +15,7 @@ from mlops_nb.adapters.mlflow import concealment, models, recording, records
 from mlops_nb.adapters.mlflow.connection import Connection
 from mlops_nb.adapters.mlflow.modelfiles import inspect_model
 from mlops_nb.adapters.mlflow.tables import read_table
+from mlops_nb.core.evidence import SIGNATURE
 from mlops_nb.errors import NotFound, UserError
 
 if TYPE_CHECKING:
@@ -319,6 +320,7 @@ class MlflowRegistry:
                     "mlops_nb.digest": files.digest,
                     "mlops_nb.flavor": files.flavor,
                     "mlops_nb.uses_pickle": str(files.uses_pickle).lower(),
+                    **({SIGNATURE: files.signature} if files.signature else {}),
                 }
                 if version is None:
                     is_local = self._store.path is not None

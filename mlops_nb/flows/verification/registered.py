@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlops_nb.core.change import LockFile
-from mlops_nb.core.evidence import Evidence, evidence_of
+from mlops_nb.core.evidence import Change, Evidence, evidence_of
 from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelRef, ModelVersion
 from mlops_nb.errors import NotFound
@@ -42,7 +42,7 @@ class Registered:
     Args:
         lock: its record.
         evidence: what speaks for it.
-        files: its files, by path.
+        change: what it changes.
         live: record of what base runs; None if nothing.
         registry: where models and runs are kept.
         judge: judges a version's run by gates, and records nothing.
@@ -53,7 +53,7 @@ class Registered:
 
     lock: LockFile
     evidence: Evidence
-    files: Mapping[str, bytes]
+    change: Change
     live: LockFile | None
     registry: Registry
     judge: Callable[[ModelVersion, Sequence[str]], Verdict]
@@ -122,7 +122,7 @@ class Registered:
                 live=evidence.previous,
                 champion=champion,
             ),
-            files=self.files,
+            change=self.change,
         )
         pairs = [(evidence.metrics, now.metrics)]
         for mine, theirs in zip(evidence.beside, now.beside, strict=False):

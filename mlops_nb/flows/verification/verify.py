@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlops_nb.core.change import evidence_path, lock_path, overlay_path, read_overlay_path
 from mlops_nb.core.delivery import Environment
-from mlops_nb.core.evidence import Evidence, without_ways
+from mlops_nb.core.evidence import Change, Evidence, without_ways
 from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelRef, ModelVersion
 from mlops_nb.core.settings import Settings
@@ -25,6 +25,7 @@ from mlops_nb.flows.verification.findings import (
 from mlops_nb.flows.verification.registered import Registered
 from mlops_nb.manifests.lock import broken_seal, read_lock
 from mlops_nb.manifests.proposed import contradiction, foreign_change, noop_trouble
+from mlops_nb.manifests.security import ways_out
 from mlops_nb.manifests.servers import fitted
 from mlops_nb.ports import Proposal, Registry
 from mlops_nb.redaction import strip_userinfo
@@ -322,7 +323,7 @@ class _Verifier:
         registered, verdict = Registered(
             lock=lock,
             evidence=evidence,
-            files={path: overlay.after[path] for path in overlay.paths & set(overlay.after)},
+            change=_change(overlay, lock, evidence),
             live=live,
             registry=self.registry(),
             judge=self.judge,
@@ -366,3 +367,12 @@ class _Verifier:
 
 def _version(lock: LockFile, evidence: Evidence) -> ModelVersion:
     return ModelVersion(name=lock.model, version=lock.version, flavor=evidence.security.flavor)
+
+
+def _change(overlay: _Overlay, lock: LockFile, evidence: Evidence) -> Change:
+    where = (lock.model, evidence.environment)
+    return Change(
+        files={path: overlay.after[path] for path in overlay.paths & set(overlay.after)},
+        ways_out=ways_out(*where, overlay.after),
+        ways_out_before=ways_out(*where, overlay.before) if evidence.previous else (),
+    )
