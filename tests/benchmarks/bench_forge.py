@@ -4,6 +4,9 @@
 
 The server is GitHub's double: git's own http-backend on this machine. By hand is a clone, then
 edit, commit and push, as a script in CI does; and again in a clone that is there already.
+
+After that the whole of `mlops deploy`, as a process: registry, gate, manifests, evidence and
+pull request, of a model that a notebook trained.
 """
 
 from __future__ import annotations
@@ -103,6 +106,58 @@ def timed(what: str) -> Iterator[None]:
     print(f"{what:<44} {time.perf_counter() - started:6.2f} s", flush=True)
 
 
+NOTEBOOK = """
+import mlflow, numpy, pandas
+from sklearn.linear_model import LogisticRegression
+rows = numpy.random.default_rng(0).normal(size=(400, 3))
+truth = rows.sum(axis=1) > 0
+fitted = LogisticRegression().fit(rows, truth)
+found = fitted.predict(rows)
+mlflow.log_metric("accuracy", float((found == truth).mean()))
+mlflow.sklearn.log_model(fitted, name="model", serialization_format="skops")
+table = {"label": truth.astype(int), "prediction": found.astype(int)}
+mlflow.log_table(pandas.DataFrame(table), "evaluation.json")
+"""
+
+
+def whole_deploy(folder: Path, url: str) -> None:
+    """Time `mlops deploy` as people type it."""
+    import nbformat
+
+    folder.mkdir()
+    environment = {**os.environ, "T": TOKEN, "HTTPS_PROXY": "http://127.0.0.1:9"}
+    program = str(Path(sys.executable).with_name("mlops"))
+
+    def mlops(*words: str) -> None:
+        done = subprocess.run(
+            [program, *words],
+            check=False,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SystemExit(done.stderr)
+
+    cells = [nbformat.v4.new_code_cell(NOTEBOOK)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "credit.ipynb")
+    mlops("init")
+    settings = (folder / "mlops.toml").read_text()
+    local = 'repository = ".mlops/gitops.git"'
+    remote = f'repository = "{url}"\nforge = "github"\ntoken = "secret:T"'
+    (folder / "mlops.toml").write_text(settings.replace(local, remote))
+    train = ("train", "credit.ipynb", "--gate", "accuracy >= 0.8", "--register", "credit")
+    for _ in range(2):
+        mlops(*train)
+    with timed("mlops deploy, first time (mirror made)"):
+        mlops("deploy", "credit/1", "--to", "prod")
+    with timed("mlops deploy, again: a newer version"):
+        mlops("deploy", "credit/2", "--to", "prod")
+    with timed("mlops deploy, again: the same version"):
+        mlops("deploy", "credit/2", "--to", "prod")
+
+
 def main(files: int, commits: int) -> None:
     with tempfile.TemporaryDirectory() as name, GitHubDouble(Path(name)) as double:
         folder = Path(name)
@@ -132,6 +187,7 @@ def main(files: int, commits: int) -> None:
             git(folder / "whole", "checkout", "--quiet", "main")
             git(folder / "whole", "pull", "--quiet")
             by_hand(folder / "whole", "version: 6")
+        whole_deploy(folder / "project", double.url)
 
 
 if __name__ == "__main__":

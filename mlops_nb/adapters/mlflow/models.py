@@ -59,7 +59,9 @@ def only_model(client: MlflowClient, run: MlflowRun, run_name: str) -> Logged:
     if not found:
         raise UserError(
             f"run {run_name} logged no model",
-            hint='log it in the notebook, e.g. mlflow.onnx.log_model(model, name="model")',
+            # A model that is logged before anything else belongs to no run in MLflow.
+            hint="log it in the notebook, after its first metric or mlflow.start_run(), e.g. "
+            'mlflow.onnx.log_model(model, name="model")',
         )
     names = ", ".join(sorted(model.name for model in found))
     raise UserError(
