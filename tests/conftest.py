@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # No test asks a server outside of this machine for anything.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-os.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"  # where nothing listens
-os.environ["NO_PROXY"] = "127.0.0.1,localhost,::1"
 # Background jobs of a shell ignore Ctrl-C, those of nohup the terminal's end, and so would
 # their children: what the tests start and stop by these.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -68,6 +68,9 @@ class Shell:
             "PYTHONWARNINGS": "ignore",
             "COLUMNS": "100",
             "KEYRING_BACKEND": "keyring.backends.null.Keyring",
+            # Images are looked for at their registry, which is outside of this machine.
+            "HTTPS_PROXY": "http://127.0.0.1:9",
+            "NO_PROXY": "127.0.0.1,localhost,::1",
         }
         (folder / ".gitconfig").write_text("[user]\nname = Ann Lee\nemail = ann@example.com\n")
 

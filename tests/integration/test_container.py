@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -76,8 +75,6 @@ def image(engine: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -
 def call(
     *command: str | Path, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
 ) -> str:
-    # What is built takes packages from an index.
-    environment = {k: v for k, v in (environment or os.environ).items() if k != "HTTPS_PROXY"}
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
