@@ -1,8 +1,9 @@
 # The image that pods run in: what the runner needs, on top of an image with your libraries.
 #
-#   pip wheel --no-deps --wheel-dir dist .
+#   HATCH_BUILD_NO_HOOKS=true pip wheel --no-deps --wheel-dir dist .
 #   docker build --file binder/pod.Dockerfile --build-arg BASE=python:3.12-slim --tag IMAGE .
 #
+# The first line leaves out JupyterLab's panel, which no pod shows.
 # BASE is any image with Python 3.11 or later. Wheels in dist/ are taken before those of the
 # index, and with `--build-arg PIP_NO_INDEX=1` no others.
 ARG BASE=python:3.12-slim

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         abort,
         cancel,
         compare,
+        delete,
         delete_schedule,
         deploy,
         doctor,
@@ -48,6 +49,7 @@ __all__ = [
     "abort",
     "cancel",
     "compare",
+    "delete",
     "delete_schedule",
     "deploy",
     "doctor",
@@ -91,6 +93,17 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tell JupyterLab where the panel is."""
+    return [{"src": "labextension", "dest": "mlops-nb"}]
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Tell Jupyter Server what answers the panel; it is loaded when the server asks."""
+    app = import_module("mlops_nb.server.app").MlopsApp
+    return [{"module": "mlops_nb", "app": app}]
 
 
 def load_ipython_extension(shell: Any) -> None:

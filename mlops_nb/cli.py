@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mlops_nb.core.dora import DoraReport
 from mlops_nb.core.events import Progress, RunMoved
 from mlops_nb.core.outcome import ensure_success
-from mlops_nb.core.results import DeploymentHistory, Diagnosis, StatusList, SweepResult
+from mlops_nb.core.results import DeploymentHistory, Diagnosis, Refused, StatusList, SweepResult
 from mlops_nb.core.run import Run
 from mlops_nb.core.verbs import Retry, Status, Sweep, Train
 from mlops_nb.core.verification import Verification
@@ -130,21 +130,10 @@ def _show(result: object, form: Form) -> None:
 
 def _report(error: MlopsError, form: Form) -> None:
     if form is Form.JSON:
-        _show({"error": describe(error)}, form)
+        _show(Refused.of(error), form)
     elif isinstance(error, GateFailed):
         _show(error.verdict, Form.TEXT)
     print(error, file=sys.stderr)
-
-
-def describe(error: MlopsError) -> dict[str, object]:
-    """Give what the error document says."""
-    return {
-        "type": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
-        "exit_code": error.exit_code,
-        "verdict": error.verdict if isinstance(error, GateFailed) else None,
-    }
 
 
 class _Teller:

@@ -20,7 +20,7 @@ from mlops_nb.core.settings import FILE_NAME
 from mlops_nb.loading import adapter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from mlops_nb.core.data import DataSource
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlops_nb.core.gate import Verdict
     from mlops_nb.core.model import ModelVersion
     from mlops_nb.core.request import Request
-    from mlops_nb.core.results import Ejected, ModelList, SweepResult
+    from mlops_nb.core.results import Deleted, Ejected, ModelList, SweepResult
     from mlops_nb.core.rollout import Status
     from mlops_nb.flows.schedule import Planning
     from mlops_nb.ports import Listener
@@ -93,14 +93,14 @@ def do(project: Project, verb: verbs.Verb, tell: Listener) -> Any:  # noqa: C901
                 return show_schedule(found.id, planning=_planning(project))
             return found
         case verbs.Logs():
-            from mlops_nb.flows.runs import logs
-
-            return logs(verb, executor=project.executor, registry=project.registry)
+            return _logs(project, verb)
         case verbs.Cancel():
             run = _find(project, verb.run)
             if run.state.is_final:
                 tell(Note(text=f"{run.id} had ended already"))
             return project.executor.cancel(run.id)
+        case verbs.Delete():
+            return _delete(project, verb)
         case verbs.Retry():
             return _retry(project, verb, tell)
         case verbs.Compare():
@@ -276,6 +276,28 @@ def _show(project: Project, ref: str) -> Run | SweepResult:
     from mlops_nb.flows.runs import show
 
     return show(ref, executor=project.executor, registry=project.registry)
+
+
+def _logs(project: Project, verb: verbs.Logs) -> Iterator[str]:
+    from mlops_nb.flows.runs import logs
+
+    return logs(verb, executor=project.executor, registry=project.registry)
+
+
+def _delete(project: Project, verb: verbs.Delete) -> Deleted:
+    from mlops_nb.flows.delete import delete
+
+    return delete(
+        verb,
+        find=partial(_deletable, project),
+        executor=project.executor,
+        registry=project.registry,
+    )
+
+
+def _deletable(project: Project, ref: str) -> Run | SweepResult:
+    """Give a run, a sweep with its children, but no schedule: that has a verb of its own."""
+    return _show(project, _find(project, ref).id)
 
 
 def _judge_version(project: Project, version: ModelVersion, gates: Sequence[str]) -> Verdict:

@@ -84,6 +84,10 @@ class Executors:
         """Interrupt the run, wait until it is final, give it."""
         return self._of(run_id).cancel(run_id)
 
+    def delete(self, run_id: str) -> None:
+        """Take away what this machine keeps of a final run."""
+        self._of(run_id).delete(run_id)
+
     def check(self, kernel: str) -> str:
         """Start a kernel on this machine."""
         return self.named(HERE).check(kernel)

@@ -180,6 +180,9 @@ def _looking(add: Adder) -> None:
         "--state", default="", choices=states, metavar="STATE", help=", ".join(states)
     )
     verb.add_argument("--limit", type=int, default=20, metavar="N", help="how many at most")
+    verb.add_argument(
+        "--after", default="", metavar="PLACE", help="go on where a list ended, as it says"
+    )
     verb = add.verb("show", "show a run; of a sweep, its children too", "show churn-3fa9c1")
     run_word(verb)
     verb = add.verb("logs", "show what a run printed", "logs -f churn-3fa9c1")
@@ -187,6 +190,14 @@ def _looking(add: Adder) -> None:
     verb.add_argument("-f", "--follow", action="store_true", help="until the run ends")
     verb = add.verb("cancel", "stop a run", "cancel churn-3fa9c1")
     run_word(verb)
+    verb = add.verb(
+        "delete",
+        "delete runs that ended; what is recorded of them can be brought back",
+        "delete churn-3fa9c1 churn-77b0e2",
+        "delete --restore churn-3fa9c1",
+    )
+    run_word(verb, "runs", nargs="+")
+    verb.add_argument("--restore", action="store_true", help="bring them back")
     verb = add.verb(
         "retry",
         "do again what failed: a notebook, the step after it, a sweep's rest, or a canary",

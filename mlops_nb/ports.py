@@ -108,6 +108,14 @@ class Executor(Protocol):
             NotFound: if this executor never had the run.
         """
 
+    def delete(self, run_id: str) -> None:
+        """Take away what this machine keeps of a final run.
+
+        Raises:
+            Conflict: if the run goes on.
+            NotFound: if this executor never had the run.
+        """
+
     def check(self, kernel: str) -> str:
         """Start a kernel as a run would; say what was found.
 
@@ -235,7 +243,13 @@ class Registry(Protocol):
         """
 
     def runs(
-        self, *, limit: int, notebook: str = "", state: RunState | None = None, parent: str = ""
+        self,
+        *,
+        limit: int,
+        notebook: str = "",
+        state: RunState | None = None,
+        parent: str = "",
+        until: datetime | None = None,
     ) -> Sequence[Run]:
         """Give recorded runs, newest first.
 
@@ -244,6 +258,7 @@ class Registry(Protocol):
             notebook: only runs of this notebook's file name; empty for all.
             state: only runs in this state.
             parent: only children of the run of this id.
+            until: only runs that began then or before.
 
         Raises:
             BackendError: if the tracking server does not answer as it should.
@@ -255,6 +270,20 @@ class Registry(Protocol):
         Raises:
             NotFound: if there is none.
             UserError: if the beginning fits several.
+        """
+
+    def delete(self, tracking_id: str) -> None:
+        """Hide a run, and the runs its notebook started, until it is restored.
+
+        Raises:
+            NotFound: if there is none.
+        """
+
+    def restore(self, ref: str) -> Sequence[Run]:
+        """Bring back a deleted run by its id or MLflow id; of a sweep, its children, too.
+
+        Raises:
+            NotFound: if none of this id was deleted.
         """
 
     def tagged(self, name: str, value: str) -> Run | None:

@@ -12,12 +12,14 @@ import fcntl
 import glob
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -30,7 +32,6 @@ from mlops_nb.errors import BackendError, Conflict, NotFound, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from mlops_nb.ports import Listener, Surroundings
 
@@ -49,6 +50,7 @@ class LocalExecutor:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._results: dict[str, tuple[tuple[int, int, int], Run]] = {}
 
     @classmethod
     def open(cls, project: Surroundings) -> LocalExecutor:
@@ -144,10 +146,25 @@ class LocalExecutor:
 
     def runs(self) -> Sequence[Run]:
         """Give every run there is a directory of, newest first, healed."""
-        jobs = sorted(
-            self._folder.glob("*/job.json"), key=lambda path: path.stat().st_mtime, reverse=True
-        )
-        return [self._healed(path.parent) for path in jobs]
+        jobs = []
+        with suppress(FileNotFoundError), os.scandir(self._folder) as there:
+            for entry in there:
+                with suppress(OSError):
+                    jobs.append((os.stat(f"{entry.path}/job.json").st_mtime, entry.path))  # noqa: PTH116  # of ten thousand
+        jobs.sort(reverse=True)
+        return [self._ended(path) or self._healed(Path(path)) for _, path in jobs]
+
+    def _ended(self, path: str) -> Run | None:
+        """Give a run that has its result, read once; None for others."""
+        try:
+            status = os.stat(f"{path}/result.json")  # noqa: PTH116  # of ten thousand
+        except OSError:
+            return None
+        state = (status.st_mtime_ns, status.st_size, status.st_ino)
+        known = self._results.get(path)
+        if known is None or known[0] != state:
+            known = self._results[path] = (state, self._snapshot_or_failure(Path(path)))
+        return known[1]
 
     def children(self, run_id: str) -> Sequence[Run]:
         """Give a sweep's children in their order; while it goes on, those to come, too."""
@@ -186,6 +203,25 @@ class LocalExecutor:
             self._heal(directory)
             time.sleep(_POLL_SECONDS)
         return self._snapshot(directory)
+
+    def delete(self, run_id: str) -> None:
+        """Take a final run's directory away."""
+        directory = self._directory(run_id)
+        with self._locked(self._folder / "submit.lock"):
+            if not (directory / "result.json").exists():
+                raise Conflict(
+                    f"run {run_id} is not finished",
+                    hint=f"stop it first: mlops cancel {run_id}",
+                )
+            try:
+                shutil.rmtree(directory)
+            except OSError as error:
+                raise BackendError(
+                    f"the run directory {directory} cannot be deleted: "
+                    f"{error.strerror or error}",
+                    hint="mend its permissions, or delete it by hand",
+                ) from error
+        self._results.pop(str(directory), None)
 
     def check(self, kernel: str) -> str:
         """Start a kernel as a run would and say what it is.

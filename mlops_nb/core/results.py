@@ -8,6 +8,7 @@ from typing import Any
 
 from mlops_nb.core.delivery import Deployed, Deployment, Merged
 from mlops_nb.core.dora import DoraReport
+from mlops_nb.core.gate import Verdict
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.recurring import Scheduled, ScheduleList
@@ -15,6 +16,7 @@ from mlops_nb.core.rollout import Status
 from mlops_nb.core.run import Run
 from mlops_nb.core.tracing import Trace
 from mlops_nb.core.verification import Verification, Workflow
+from mlops_nb.errors import GateFailed, MlopsError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +91,15 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunList:
-    """Runs, newest first."""
+    """Runs, newest first.
+
+    Args:
+        runs: as many as were asked for.
+        next: what `after` takes to go on with older ones; empty if there are none.
+    """
 
     runs: tuple[Run, ...]
+    next: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +186,60 @@ class Log:
     lines: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted:
+    """Runs that were deleted, or brought back.
+
+    Args:
+        runs: their ids, sweeps' children among them.
+        is_restored: whether they were brought back.
+        lost: those of which nothing was recorded, so that they cannot be brought back.
+    """
+
+    runs: tuple[str, ...]
+    is_restored: bool = False
+    lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a verb was not done.
+
+    Args:
+        type: class of `mlops_nb.errors`.
+        message: what is wrong, with the value.
+        hint: the one thing to do next; empty where there is none.
+        exit_code: exit code of the shell.
+        verdict: every gate, judged, where one refused; else None.
+    """
+
+    type: str
+    message: str
+    hint: str
+    exit_code: int
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The document of a verb that was not done."""
+
+    error: Fault
+
+    @classmethod
+    def of(cls, error: MlopsError) -> Refused:
+        """Give the document of an error."""
+        return cls(
+            error=Fault(
+                type=type(error).__name__,
+                message=error.message,
+                hint=error.hint,
+                exit_code=error.exit_code,
+                verdict=error.verdict if isinstance(error, GateFailed) else None,
+            )
+        )
+
+
 DOCUMENTS: Mapping[str, Any] = {
     "init": Initialized,
     "doctor": Diagnosis,
@@ -194,6 +256,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "show": SweepResult | Scheduled | Run,
     "logs": Log,
     "cancel": Run,
+    "delete": Deleted,
     "retry": SweepResult | Run | Status,
     "compare": Comparison,
     "register": ModelVersion,

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [
-    "BY_NAME", "Abort", "Cancel", "Compare", "DeleteSchedule", "Deploy", "Doctor", "Dora",
-    "Eject", "Follow", "History", "Init", "Inspect", "Job", "Logs", "Merge", "Models",
+    "BY_NAME", "Abort", "Cancel", "Compare", "Delete", "DeleteSchedule", "Deploy", "Doctor",
+    "Dora", "Eject", "Follow", "History", "Init", "Inspect", "Job", "Logs", "Merge", "Models",
     "PauseSchedule", "Promote", "Register", "ResumeSchedule", "Retry", "Rollback", "Runs",
     "Schedule", "Schedules", "Show", "Status", "Sweep", "Trace", "Train", "UpdateSchedule",
     "Verb", "VerifyPr",
@@ -112,11 +112,20 @@ class Sweep(Work):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """List runs, newest first."""
+    """List runs, newest first.
+
+    Args:
+        notebook: path of a notebook, its end, or its name; empty for all.
+        state: only runs in this state; empty for any.
+        limit: how many at most.
+        after: `next` of the list that this one goes on from; empty begins with the newest.
+        verb: the word for it.
+    """
 
     notebook: str = ""
     state: str = ""
     limit: int = 20
+    after: str = ""
     verb: Literal["runs"] = "runs"
 
     def __post_init__(self) -> None:
@@ -147,6 +156,28 @@ class Cancel:
 
     run: str
     verb: Literal["cancel"] = "cancel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """Delete runs that ended, or bring back what is recorded of them.
+
+    Args:
+        runs: ids of runs; to bring them back, whole ones.
+        restore: whether they were deleted and are to come back.
+        verb: the word for it.
+    """
+
+    runs: tuple[str, ...]
+    restore: bool = False
+    verb: Literal["delete"] = "delete"
+
+    def __post_init__(self) -> None:
+        """Refuse to delete nothing."""
+        if not self.runs:
+            raise UserError(
+                "no run is named", hint="name one or more: mlops delete churn-3fa9c1"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -419,7 +450,7 @@ class Eject(Request):
 
 Verb = (
     Init | Doctor | Inspect | Train | Sweep | Schedule | UpdateSchedule | PauseSchedule
-    | ResumeSchedule | DeleteSchedule | Schedules | Runs | Show | Logs | Cancel | Retry
+    | ResumeSchedule | DeleteSchedule | Schedules | Runs | Show | Logs | Cancel | Delete | Retry
     | Compare | Register | Models | Deploy | Merge | Status | Promote | Abort | Follow | History
     | Rollback | Trace | Dora | VerifyPr | Eject
 )  # fmt: skip

@@ -269,7 +269,10 @@ def _(value: Comparison) -> str:
 def _(value: RunList) -> str:
     if not value.runs:
         return "<div>no runs; start one: <code>%mlops train NOTEBOOK</code></div>"
-    return _table(runs.RUN_HEADINGS, [runs.run_row(run) for run in value.runs])
+    rows = _table(runs.RUN_HEADINGS, [runs.run_row(run) for run in value.runs])
+    if not value.next:
+        return rows
+    return f"<div>{rows}<div>older ones: <code>--after {escape(value.next)}</code></div></div>"
 
 
 @html.register

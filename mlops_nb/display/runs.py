@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mlops_nb.core.quantity import format_size
 from mlops_nb.core.results import (
     Comparison,
+    Deleted,
     Rendered,
     RunList,
     SweepResult,
@@ -134,7 +135,22 @@ def _(value: RunList) -> str:
             (*row[:2], row[2].partition(": ")[0] if run.children else "", *row[3:])
             for row, run in zip(rows, value.runs, strict=True)
         ]
-    return table(RUN_HEADINGS, rows)
+    older = f"\nolder ones: --after {value.next}" if value.next else ""
+    return table(RUN_HEADINGS, rows) + older
+
+
+@text.register(Deleted)
+def _(value: Deleted) -> str:
+    count = f"{len(value.runs)} runs: " if len(value.runs) > 1 else ""
+    ids = " ".join(value.runs)
+    if value.is_restored:
+        return f"brought back {count}{ids}; directories on this machine stay deleted"
+    said = [f"deleted {count}{ids}"]
+    if kept := [run for run in value.runs if run not in value.lost]:
+        said.append(f"bring back: mlops delete --restore {' '.join(kept)}")
+    if value.lost:
+        said.append(f"nothing was recorded of {' '.join(value.lost)}: gone for good")
+    return "\n".join(said)
 
 
 def standing(run: Run) -> str:

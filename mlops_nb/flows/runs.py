@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,33 +22,77 @@ if TYPE_CHECKING:
     from mlops_nb.core.verbs import Compare, Logs, Runs
     from mlops_nb.ports import Executor, Listener, Registry
 
+_NOT_BEGUN = "new"
+
 
 def runs(verb: Runs, *, executor: Executor, registry: Registry, tell: Listener) -> RunList:
     """List runs, newest first; sweeps' children are left to `show`.
 
     Raises:
-        UserError: if the state is none.
+        UserError: if the state is none, or `after` no place in a list.
     """
     state = _state(verb.state)
+    after = _Spot.parse(verb.after) if verb.after else None
     found = {run.id: run for run in executor.runs()}
     try:
-        for run in _recorded(verb, state, registry):
+        for run in _recorded(verb, state, after, registry):
             found.setdefault(run.id, run)
     except BackendError as error:
         tell(Note(text=f"only runs of this machine are shown: {error.message}"))
-    of_notebook = [run for run in found.values() if _is_of(run.notebook, verb.notebook)]
-    if found and not of_notebook:
+    # Of ten thousand runs there are a few notebooks.
+    named = {run.notebook for run in found.values()}
+    meant = {notebook for notebook in named if _is_of(notebook, verb.notebook)}
+    of_notebook = [run for run in found.values() if run.notebook in meant]
+    if found and not of_notebook and after is None:
         tell(Note(text=_others(verb.notebook, found.values())))
+    older = [run for run in of_notebook if after is None or _Spot.of(run) < after]
     # What is recorded as going on elsewhere may have ended, or lost its pods, since.
-    of_notebook = [
-        run if run.state.is_final or run.directory else _now(run, executor)
-        for run in of_notebook
+    older = [
+        run if run.state.is_final or run.directory else _now(run, executor) for run in older
     ]
-    wanted = [
-        run for run in of_notebook if not run.parent and (state is None or run.state is state)
-    ]
-    wanted.sort(key=lambda run: run.started.timestamp() if run.started else 1e12, reverse=True)
-    return RunList(runs=tuple(wanted[: verb.limit]))
+    wanted = [run for run in older if not run.parent and (state is None or run.state is state)]
+    wanted.sort(key=_Spot.of, reverse=True)
+    listed = tuple(wanted[: verb.limit])
+    has_more = len(wanted) > verb.limit
+    return RunList(runs=listed, next=str(_Spot.of(listed[-1])) if has_more else "")
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class _Spot:
+    """Where a run stands in a list of all: by when it began, those that have not at the top.
+
+    Args:
+        began: microseconds; infinite before it began.
+        run: id of the run.
+    """
+
+    began: float
+    run: str
+
+    @classmethod
+    def of(cls, run: Run) -> _Spot:
+        return cls(round(run.started.timestamp() * 1e6) if run.started else math.inf, run.id)
+
+    @classmethod
+    def parse(cls, text: str) -> _Spot:
+        began, _, run = text.partition(".")
+        if not run or not (began.isdecimal() or began == _NOT_BEGUN):
+            raise UserError(
+                f"after is {text!r}: no place in a list",
+                hint="give the `next` of a list before",
+            )
+        return cls(math.inf if began == _NOT_BEGUN else int(began), run)
+
+    def __str__(self) -> str:
+        return f"{_NOT_BEGUN if math.isinf(self.began) else int(self.began)}.{self.run}"
+
+    @property
+    def time(self) -> datetime | None:
+        if math.isinf(self.began):
+            return None
+        return datetime.fromtimestamp(self.began // 1e6, UTC) + timedelta(
+            microseconds=self.began % 1e6
+        )
 
 
 def _others(notebook: str, found: Iterable[Run]) -> str:
@@ -56,13 +103,32 @@ def _others(notebook: str, found: Iterable[Run]) -> str:
     return f"no run of {notebook}; {said}"
 
 
-def _recorded(verb: Runs, state: RunState | None, registry: Registry) -> Sequence[Run]:
-    """Give enough recorded runs to list: sweeps' children come among them."""
-    limit = verb.limit
+def _recorded(
+    verb: Runs, state: RunState | None, after: _Spot | None, registry: Registry
+) -> Sequence[Run]:
+    """Give enough recorded runs to list and to know whether there are more.
+
+    Sweeps' children come among them, and notebooks of the same name.
+    """
+    limit = verb.limit + 2
     while True:
-        recorded = registry.runs(limit=limit, notebook=verb.notebook, state=state)
-        outer = [run for run in recorded if not run.parent]
-        if len(recorded) < limit or len(outer) >= verb.limit:
+        recorded = registry.runs(
+            limit=limit,
+            notebook=verb.notebook,
+            state=state,
+            until=after.time if after else None,
+        )
+        outer = [
+            run
+            for run in recorded
+            if not run.parent
+            and _is_of(run.notebook, verb.notebook)
+            and (after is None or _Spot.of(run) < after)
+        ]
+        if len(recorded) < limit:
+            return outer
+        # Of runs that began at once some may still be missing.
+        if len(outer) > verb.limit and recorded[-1].started != outer[verb.limit - 1].started:
             return outer
         limit *= 4
 

@@ -31,6 +31,7 @@ from mlops_nb.sdk.looking import (
 )
 from mlops_nb.sdk.running import (
     cancel,
+    delete,
     retry,
     sweep,
     train,
@@ -49,6 +50,7 @@ __all__ = [
     "abort",
     "cancel",
     "compare",
+    "delete",
     "delete_schedule",
     "deploy",
     "doctor",

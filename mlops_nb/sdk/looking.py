@@ -43,9 +43,10 @@ def inspect(notebook: Paths = "") -> Notebook:
     return result
 
 
-def runs(notebook: str = "", *, state: str = "", limit: int = 20) -> RunList:
-    """List runs, newest first."""
-    result: RunList = ask(verbs.Runs(notebook=notebook, state=state, limit=limit))
+def runs(notebook: str = "", *, state: str = "", limit: int = 20, after: str = "") -> RunList:
+    """List runs, newest first; `after` is the `next` of a list, to go on with older ones."""
+    verb = verbs.Runs(notebook=notebook, state=state, limit=limit, after=after)
+    result: RunList = ask(verb)
     return result
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlops_nb.core.results import (
+        Deleted,
         Rendered,
         SweepResult,
     )
@@ -178,6 +179,18 @@ def sweep(
 def cancel(run: str) -> Run:
     """Stop a run; give it once it has stopped."""
     result: Run = ask(verbs.Cancel(run=run))
+    return result
+
+
+def delete(*runs: str, restore: bool = False) -> Deleted:
+    """Delete runs that ended; with `restore`, bring back what is recorded of deleted ones.
+
+    Their directories on this machine are deleted for good. A sweep's children go with it.
+
+    Raises:
+        Conflict: if one goes on, or a registered version was made from it; none is deleted.
+    """
+    result: Deleted = ask(verbs.Delete(runs=runs, restore=restore))
     return result
 
 

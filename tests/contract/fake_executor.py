@@ -108,6 +108,11 @@ class FakeExecutor:
                 pass
         yield from self._logs[run_id]
 
+    def delete(self, run_id: str) -> None:
+        if not self._known(run_id).state.is_final:
+            raise Conflict(f"run {run_id} is not finished", hint="cancel it")
+        del self._runs[run_id]
+
     def cancel(self, run_id: str) -> Run:
         run = self._known(run_id)
         if not run.state.is_final:

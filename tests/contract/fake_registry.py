@@ -45,6 +45,7 @@ class FakeRegistry:
 
     def __init__(self) -> None:
         self.recorded: dict[str, Recorded] = {}
+        self.deleted: dict[str, Recorded] = {}
         self.registered: list[ModelVersion] = []
         self.aliases: dict[tuple[str, str], int] = {}
         self.down = False
@@ -98,6 +99,22 @@ class FakeRegistry:
         entry.files.update({path: file.read_bytes() for path, file in files.items()})
         return run
 
+    def delete(self, tracking_id: str) -> None:
+        self._answer()
+        if tracking_id not in self.recorded:
+            raise NotFound(f"there is no run {tracking_id!r}")
+        self.deleted[tracking_id] = self.recorded.pop(tracking_id)
+
+    def restore(self, ref: str) -> Sequence[Run]:
+        self._answer()
+        back = [e for e in self.deleted.values() if ref in {e.run.id, e.run.tracking_id}]
+        if not back:
+            raise NotFound(f"no run {ref!r} was deleted")
+        back += [e for e in self.deleted.values() if e.run.parent == back[0].run.id]
+        for entry in back:
+            self.recorded[entry.run.tracking_id] = self.deleted.pop(entry.run.tracking_id)
+        return [entry.run for entry in back]
+
     def tagged(self, name: str, value: str) -> Run | None:
         address = "mlops_nb.address"
         runs = [
@@ -128,7 +145,13 @@ class FakeRegistry:
         return []
 
     def runs(
-        self, *, limit: int, notebook: str = "", state: RunState | None = None, parent: str = ""
+        self,
+        *,
+        limit: int,
+        notebook: str = "",
+        state: RunState | None = None,
+        parent: str = "",
+        until: datetime | None = None,
     ) -> Sequence[Run]:
         self._answer()
         found = [replace(e.run, metrics=dict(e.metrics)) for e in self.recorded.values()]
@@ -138,6 +161,7 @@ class FakeRegistry:
             if (not notebook or run.notebook.rpartition("/")[2] == notebook.rpartition("/")[2])
             and (state is None or run.state is state)
             and (not parent or run.parent == parent)
+            and (until is None or (run.started is not None and run.started <= until))
         ]
         return wanted[:limit]
 

@@ -176,6 +176,13 @@ class ExecutorContract:
         assert [run.state for run in found] == [RunState.SUCCEEDED] * 3
         assert executor.children("nb-11") == []
 
+    def test_only_what_ended_is_taken_away(self, executor: Executor, tmp_path: Path) -> None:
+        executor.submit(self.job(tmp_path), LONG)
+        with pytest.raises(Conflict, match="nb-1 is not finished"):
+            executor.delete("nb-1")
+        executor.cancel("nb-1")
+        executor.delete("nb-1")
+
     def test_an_unknown_run_is_said_to_be_unknown(self, executor: Executor) -> None:
         assert executor.run("nobody") is None
         for ask in (
@@ -183,6 +190,7 @@ class ExecutorContract:
             lambda: list(executor.log("nobody", follow=False)),
             lambda: executor.cancel("nobody"),
             lambda: executor.resume("nobody"),
+            lambda: executor.delete("nobody"),
         ):
             with pytest.raises(NotFound, match="nobody"):
                 ask()

@@ -337,6 +337,41 @@ def test_runs_are_listed_newest_first_and_filtered(bench: Bench) -> None:
     named = bench.registry.runs(limit=10, notebook="other's.ipynb")
     assert [run.id for run in named] == [ids[3]]
     assert bench.registry.runs(limit=10, notebook="none.ipynb") == []
+    third = bench.registry.find(ids[2])
+    older = bench.registry.runs(limit=10, until=third.started)
+    assert [run.id for run in older] == ids[2::-1]
+
+
+def test_a_deleted_run_is_nowhere_until_it_is_restored(bench: Bench, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("hello")
+    run = bench.registry.begin(new_run(), {})
+    bench.notebook.log_metrics(run.tracking_id, {"auc": 0.7})
+    bench.registry.finish(done(run), {"mlops_nb/log.txt": log})
+    before = bench.registry.find(run.id)
+    bench.registry.delete(run.tracking_id)
+    assert bench.registry.runs(limit=10) == []
+    with pytest.raises(NotFound):
+        bench.registry.find(run.id)
+    with pytest.raises(NotFound):
+        bench.registry.delete(run.tracking_id)
+    assert [one.id for one in bench.registry.restore(run.id)] == [run.id]
+    assert bench.registry.find(run.id) == before
+    assert bench.registry.file(run.tracking_id, "mlops_nb/log.txt") == b"hello"
+    with pytest.raises(NotFound, match=f"no run '{run.id}' was deleted"):
+        bench.registry.restore(run.id)
+    bench.registry.delete(run.tracking_id)
+    assert [one.id for one in bench.registry.restore(run.tracking_id)] == [run.id]
+
+
+def test_a_sweep_is_restored_with_its_children(bench: Bench) -> None:
+    outer = bench.registry.begin(new_run(best="max:accuracy"), {})
+    inner = bench.registry.begin(new_run(f"{outer.id}.1", parent=outer.id), {})
+    for run in (inner, outer):
+        bench.registry.finish(done(run), {})
+        bench.registry.delete(run.tracking_id)
+    assert [one.id for one in bench.registry.restore(outer.id)] == [outer.id, inner.id]
+    assert bench.registry.find(inner.id).parent == outer.id
 
 
 def test_a_sweeps_children_bear_its_id(bench: Bench) -> None:

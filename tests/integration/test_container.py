@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,8 @@ def image(engine: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -
     for name in (RECIPE, "binder/requirements-pod.txt", ".dockerignore"):
         (context / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, context / name)
-    call(UV, "build", "--quiet", "--wheel", "--out-dir", context / "dist")
+    no_panel = os.environ | {"HATCH_BUILD_NO_HOOKS": "true"}
+    call(UV, "build", "--quiet", "--wheel", "--out-dir", context / "dist", environment=no_panel)
     base, is_made_here = base_image(tmp_path_factory.mktemp("base"), engine)
     words: list[str | Path] = ["--file", RECIPE, "--build-arg", f"BASE={base}", "--tag", IMAGE]
     if is_made_here:

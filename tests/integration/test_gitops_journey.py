@@ -888,7 +888,7 @@ def test_a_tracking_server_elsewhere_is_a_new_way_out(world: World) -> None:
     world.live("churn/1")
     told = world.deploy("churn/2", tracking_uri="https://other.example.com:8443", dry_run=True)
     assert "- ⚠️ **New ways out**: anywhere: TCP 8443, TCP 443." in told.body
-    assert "- No way out any more: anywhere: TCP 443" in told.body
+    assert "- No way out any more: anywhere: TCP 443." in told.body
 
 
 @pytest.mark.parametrize("how", ["down", "elsewhere"])

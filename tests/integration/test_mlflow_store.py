@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import pytest
 from mlops_nb.adapters.mlflow import MlflowRegistry
 from mlops_nb.adapters.mlflow.modelfiles import inspect_model
 from mlops_nb.adapters.mlflow.tables import read_table
+from mlops_nb.core.run import Run, RunState
 from mlops_nb.errors import BackendError, BackendUnavailable, NotAllowed, UserError
 
 if TYPE_CHECKING:
@@ -83,6 +85,26 @@ def test_the_users_own_mlflow_settings_stay_as_they_are(tmp_path: Path) -> None:
         MlflowRegistry(f"sqlite:///{broken}", "churn").runs(limit=1)
     assert mlflow.get_tracking_uri() == before
     assert dict(os.environ) == environment
+
+
+def test_what_a_notebook_itself_began_is_deleted_and_restored_with_its_run(
+    tmp_path: Path, migrated_store: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    (tmp_path / "mlflow.db").write_bytes(migrated_store.read_bytes())
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    registry, client = MlflowRegistry(uri, "churn"), MlflowClient(uri, uri)
+    queued = Run(id="churn-1", notebook="/a/churn.ipynb", state=RunState.QUEUED)
+    run = registry.begin(queued, {})
+    experiment = client.get_run(run.tracking_id).info.experiment_id
+    inner = client.create_run(experiment, tags={"mlflow.parentRunId": run.tracking_id})
+    both = (run.tracking_id, inner.info.run_id)
+    registry.finish(replace(run, state=RunState.SUCCEEDED), {})
+    registry.delete(run.tracking_id)
+    assert {client.get_run(one).info.lifecycle_stage for one in both} == {"deleted"}
+    assert [one.id for one in registry.restore("churn-1")] == ["churn-1"]
+    assert {client.get_run(one).info.lifecycle_stage for one in both} == {"active"}
 
 
 def test_a_store_of_another_kind_is_refused() -> None:

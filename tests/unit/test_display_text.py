@@ -25,6 +25,7 @@ from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.notebook import Notebook
 from mlops_nb.core.results import (
     Comparison,
+    Deleted,
     DeploymentHistory,
     Diagnosis,
     Initialized,
@@ -181,6 +182,22 @@ def test_runs_in_a_list_name_their_notebook_where_the_id_does_not() -> None:
     assert "mlops train" in text(RunList(runs=()))
     queued = run("churn-3", state=RunState.QUEUED, started=None, ended=None)
     assert "… queued" in text(RunList(runs=(queued,)))
+    assert text(RunList(runs=(run(),))).count("\n") == 2
+    for show in (text, html):
+        assert "older ones:" in show(RunList(runs=(run(),), next="12.churn-1"))
+        assert "--after 12.churn-1" in show(RunList(runs=(run(),), next="12.churn-1"))
+
+
+def test_what_was_deleted_and_how_it_comes_back_is_told() -> None:
+    assert text(Deleted(runs=("a-1",))) == (
+        "deleted a-1\nbring back: mlops delete --restore a-1"
+    )
+    assert text(Deleted(runs=("a-1", "b-1"), lost=("b-1",))) == (
+        "deleted 2 runs: a-1 b-1\nbring back: mlops delete --restore a-1\n"
+        "nothing was recorded of b-1: gone for good"
+    )
+    back = text(Deleted(runs=("a-1",), is_restored=True))
+    assert back == "brought back a-1; directories on this machine stay deleted"
 
 
 def test_compared_runs_show_what_differs() -> None:

@@ -229,7 +229,22 @@ SAME: list[tuple[str, Callable[[], object], verbs.Verb]] = [
         lambda: mlops_nb.logs("r-1", follow=True),
         verbs.Logs(run="r-1", follow=True),
     ),
+    (
+        "runs --after 1772357400000000.a-1",
+        lambda: mlops_nb.runs(after="1772357400000000.a-1"),
+        verbs.Runs(after="1772357400000000.a-1"),
+    ),
     ("cancel r-1", lambda: mlops_nb.cancel("r-1"), verbs.Cancel(run="r-1")),
+    (
+        "delete r-1 r-2",
+        lambda: mlops_nb.delete("r-1", "r-2"),
+        verbs.Delete(runs=("r-1", "r-2")),
+    ),
+    (
+        "delete --restore r-1",
+        lambda: mlops_nb.delete("r-1", restore=True),
+        verbs.Delete(runs=("r-1",), restore=True),
+    ),
     (
         "retry r-1 --detach",
         lambda: mlops_nb.retry("r-1", wait=False),

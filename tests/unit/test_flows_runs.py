@@ -9,11 +9,12 @@ import pytest
 from desk import NOON, Desk
 
 from mlops_nb.core.events import Note, Progress, RunMoved
-from mlops_nb.core.results import Comparison, RunList, SweepResult
+from mlops_nb.core.results import Comparison, Deleted, RunList, SweepResult
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.verbs import (
     Cancel,
     Compare,
+    Delete,
     Logs,
     Models,
     Retry,
@@ -22,7 +23,7 @@ from mlops_nb.core.verbs import (
     Sweep,
     Train,
 )
-from mlops_nb.errors import BackendUnavailable, NotFound, UserError
+from mlops_nb.errors import BackendUnavailable, Conflict, NotFound, UserError
 from mlops_nb.flows.watch import watch
 
 if TYPE_CHECKING:
@@ -263,3 +264,87 @@ def test_models_are_listed_newest_first(desk: Desk) -> None:
         desk.registry.register(run, "churn")
     versions = desk.project.run(Models(name="churn")).versions
     assert [str(version) for version in versions] == ["churn/2", "churn/1"]
+
+
+def test_pages_are_the_whole_list_once(desk: Desk) -> None:
+    for n in range(4):
+        train(desk, parameters={"depth": n})  # they begin at one and the same time
+        desk.recorded(f"else-{n}")
+        desk.recorded(f"else-{n}.1", parent=f"else-{n}")
+    waiting = [desk.project.run(Train(notebook=desk.notebook, wait=False)) for _ in range(2)]
+    whole = listed(desk, limit=100)
+    assert len(whole) == 10
+    assert set(whole[:2]) == {run.id for run in waiting}
+    for limit in (1, 2, 3, 5, 9, 10):
+        pages: list[str] = []
+        after = ""
+        while True:
+            page: RunList = desk.project.run(Runs(limit=limit, after=after))
+            pages += [run.id for run in page.runs]
+            after = page.next
+            if not after:
+                break
+        assert pages == whole
+
+
+def test_what_comes_or_goes_meanwhile_moves_no_page(desk: Desk) -> None:
+    for n in range(6):
+        desk.recorded(f"old-{n}")
+    whole = listed(desk, limit=100)
+    first: RunList = desk.project.run(Runs(limit=2))
+    desk.recorded("young-1")
+    desk.registry.delete(first.runs[-1].tracking_id)
+    second: RunList = desk.project.run(Runs(limit=2, after=first.next))
+    assert [run.id for run in second.runs] == whole[2:4]
+
+
+@pytest.mark.parametrize("after", ["churn-1", "12", "12.", "old.churn-1", "1e5.x"])
+def test_what_is_no_place_in_a_list_is_told(desk: Desk, after: str) -> None:
+    with pytest.raises(UserError, match="no place in a list"):
+        listed(desk, after=after)
+
+
+def delete(desk: Desk, *runs: str, restore: bool = False) -> Deleted:
+    done: Deleted = desk.project.run(Delete(runs=runs, restore=restore))
+    return done
+
+
+def test_deleted_runs_are_gone_and_their_records_come_back(desk: Desk) -> None:
+    here = train(desk)
+    desk.recorded(here.id)
+    desk.recorded("else-1")
+    deleted = delete(desk, here.id[:-1], "else-1")
+    assert set(deleted.runs) == {here.id, "else-1"}
+    assert deleted.lost == (here.id,)  # the double records no MLflow id with its own runs
+    assert "else-1" not in listed(desk)
+    assert delete(desk, "else-1", restore=True) == Deleted(runs=("else-1",), is_restored=True)
+    assert "else-1" in listed(desk)
+
+
+def test_a_sweep_is_deleted_with_its_children(desk: Desk) -> None:
+    desk.recorded("sweep-1", children=2)
+    desk.recorded("sweep-1.1", parent="sweep-1")
+    desk.recorded("sweep-1.2", parent="sweep-1")
+    assert delete(desk, "sweep-1", "sweep-1.1").runs == ("sweep-1.1", "sweep-1.2", "sweep-1")
+    assert listed(desk) == []
+    restored = delete(desk, "sweep-1", restore=True)
+    assert restored.runs == ("sweep-1", "sweep-1.1", "sweep-1.2")
+
+
+def test_one_that_must_stay_keeps_all(desk: Desk) -> None:
+    gone = desk.recorded("gone-1")
+    used = desk.recorded("used-1")
+    desk.registry.log_model(used.tracking_id, "model")
+    desk.registry.register(used, "credit")
+    with pytest.raises(Conflict, match="used-1 is what credit/1 was made from") as error:
+        delete(desk, gone.id, used.id)
+    assert error.value.hint == "leave it out"
+    going = desk.project.run(Train(notebook=desk.notebook, wait=False))
+    with pytest.raises(Conflict, match=f"run {going.id} has not ended") as error:
+        delete(desk, gone.id, going.id)
+    assert error.value.hint == f"stop it first: mlops cancel {going.id}"
+    with pytest.raises(NotFound):
+        delete(desk, gone.id, "nobody-1")
+    with pytest.raises(UserError, match="no run is named"):
+        delete(desk)
+    assert set(listed(desk)) == {gone.id, used.id, going.id}

@@ -169,3 +169,15 @@ def test_a_new_project_and_a_merge_are_more_than_plain_text() -> None:
 
 def test_a_live_sweep_counts_runs_before_its_children_are_known() -> None:
     assert "run 1 of 8" in Reader(html(run(children=8, cells=8))).words
+
+
+def test_a_cell_draws_whatever_a_verb_gives() -> None:
+    from typing import get_args
+
+    from mlops_nb.core.results import DOCUMENTS, Log
+    from mlops_nb.extension import _DRAWN, _FOLLOWED
+
+    given = {each for told in DOCUMENTS.values() for each in get_args(told) or (told,)}
+    drawn = {name for names in _DRAWN.values() for name in names} | set(_FOLLOWED.values())
+    # A log is printed line by line.
+    assert {each.__name__ for each in given - {Log}} <= drawn

@@ -15,13 +15,12 @@ import pytest
 from fake_registry import FakeRegistry
 
 from mlops_nb import errors, wire
-from mlops_nb.cli import describe
 from mlops_nb.core.change import PullRequest, PullRequestState
 from mlops_nb.core.delivery import Deployment, Environment
 from mlops_nb.core.gate import Check, Outcome, Verdict
 from mlops_nb.core.model import ModelVersion
 from mlops_nb.core.notebook import Notebook
-from mlops_nb.core.results import DOCUMENTS, RunList, SweepResult
+from mlops_nb.core.results import DOCUMENTS, Refused, RunList, SweepResult
 from mlops_nb.core.run import Run, RunState
 from mlops_nb.core.verbs import Verb
 from mlops_nb.flows.register import register
@@ -192,7 +191,7 @@ def an_error() -> str:
     notebook = Notebook.parse("credit.ipynb", json.dumps(content).encode())
     with pytest.raises(errors.UnknownParameter) as error:
         notebook.check_names(["n_estimator"])
-    return wire.dumps({"error": describe(error.value)}, indent=2)
+    return wire.dumps(Refused.of(error.value), indent=2)
 
 
 def a_refusal() -> str:
@@ -210,7 +209,7 @@ def a_refusal() -> str:
             registry=FakeRegistry(),
             judge=lambda *_: Verdict(checks=(check,)),
         )
-    return wire.dumps({"error": describe(error.value)}, indent=2)
+    return wire.dumps(Refused.of(error.value), indent=2)
 
 
 def render() -> str:

@@ -323,6 +323,13 @@ class KubeflowExecutor:
         self._registry.finish(freed, {})
         return freed
 
+    def delete(self, run_id: str) -> None:
+        """Do nothing: this machine keeps nothing, and Kubeflow's own record stays."""
+        if not self._known(run_id).state.is_final:
+            raise Conflict(
+                f"run {run_id} is not finished", hint=f"stop it first: mlops cancel {run_id}"
+            )
+
     def check(self, _kernel: str) -> str:
         """Go the way to Kubeflow hop by hop.
 

@@ -179,6 +179,19 @@ def search(
     return found
 
 
+def deleted(client: MlflowClient, experiment: str, wanted: str) -> list[MlflowRun]:
+    """Give the deleted runs that meet a condition."""
+    from mlflow.entities import ViewType
+
+    return list(
+        every(
+            lambda token: client.search_runs(
+                [experiment], wanted, run_view_type=ViewType.DELETED_ONLY, page_token=token
+            )
+        )
+    )
+
+
 def managed(client: MlflowClient, tracking_id: str) -> MlflowRun | None:
     """Give a run of ours by its MLflow id, whatever its experiment; None if there is none."""
     from mlflow.exceptions import MlflowException

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _CANDIDATE = "candidate"
 _SHORTEST_BEGINNING = 4
 _ENOUGH = 50
+_MLFLOW_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class MlflowRegistry:
@@ -171,7 +172,13 @@ class MlflowRegistry:
             return [what for run in runs for what in concealment.conceal(client, run, redact)]
 
     def runs(
-        self, *, limit: int, notebook: str = "", state: RunState | None = None, parent: str = ""
+        self,
+        *,
+        limit: int,
+        notebook: str = "",
+        state: RunState | None = None,
+        parent: str = "",
+        until: datetime | None = None,
     ) -> Sequence[Run]:
         """Give recorded runs, newest first."""
         wanted = [f"tags.`{records.MANAGED}` = 'true'"]
@@ -183,6 +190,8 @@ class MlflowRegistry:
             wanted.append(f"attributes.status = '{records.STATUS[state]}'")
         if parent:
             wanted.append(f"tags.`{records.PARENT}` = {recording.quoted(parent)}")
+        if until:
+            wanted.append(f"attributes.start_time <= {int(until.timestamp() * 1000)}")
         with self._store.calls("list runs") as client:
             return [
                 self._run(found)
@@ -211,6 +220,54 @@ class MlflowRegistry:
             f"{ref!r} is the beginning of {len(ids)} runs: {', '.join(ids[:5])}",
             hint="type more of it",
         )
+
+    def delete(self, tracking_id: str) -> None:
+        """Hide a run, and the runs its notebook started, until it is restored.
+
+        Raises:
+            NotFound: if there is none.
+        """
+        with self._store.calls("delete the run") as client:
+            run = recording.managed(client, tracking_id)
+            if run is None:
+                raise NotFound(f"there is no run {tracking_id!r} in {self._store.shown}")
+            for child in recording.children(client, run):
+                client.delete_run(child.info.run_id)
+            client.delete_run(tracking_id)
+
+    def restore(self, ref: str) -> Sequence[Run]:
+        """Bring back a deleted run by its id or MLflow id; of a sweep, its children, too.
+
+        Raises:
+            NotFound: if none of this id was deleted.
+        """
+        name = "attributes.run_id" if _MLFLOW_ID.fullmatch(ref) else f"tags.`{records.RUN}`"
+        with self._store.calls(f"restore run {ref}") as client:
+            wanted = f"{name} = {recording.quoted(ref)}"
+            restored = []
+            for found in recording.deleted(client, self._experiment(client), wanted):
+                restored += self._restored(client, found)
+        if not restored:
+            raise NotFound(
+                f"no run {ref!r} was deleted in {self._store.shown}, experiment {self._name}",
+                hint="name it by its whole id; `mlops runs` shows what is there",
+            )
+        return restored
+
+    def _restored(self, client: MlflowClient, run: MlflowRun) -> list[Run]:
+        experiment, run_id = run.info.experiment_id, run.info.run_id
+        client.restore_run(run_id)
+        own = recording.quoted(run.data.tags.get(records.RUN, run_id))
+        back = [self._run(client.get_run(run_id))]
+        wanted = f"tags.`{records.PARENT}` = {own}"
+        for child in recording.deleted(client, experiment, wanted):
+            back += self._restored(client, child)
+        # What the notebook itself started has no id of ours.
+        for child in recording.deleted(
+            client, experiment, f"tags.`mlflow.parentRunId` = '{run_id}'"
+        ):
+            client.restore_run(child.info.run_id)
+        return back
 
     def tagged(self, name: str, value: str) -> Run | None:
         """Give the newest run with this tag; None if there is none."""
@@ -437,7 +494,7 @@ class MlflowRegistry:
 
     def _by_id(self, client: MlflowClient, ref: str) -> MlflowRun | None:
         """Give the run of this id in the experiment, or of this MLflow id in any."""
-        if re.fullmatch(r"[0-9a-f]{32}", ref):
+        if _MLFLOW_ID.fullmatch(ref):
             # Who has a registered version need not know which experiment it came from.
             return recording.managed(client, ref)
         wanted = f"tags.`{records.RUN}` = {recording.quoted(ref)}"

@@ -1,0 +1,1 @@
+"""The HTTP face: what JupyterLab's panel asks."""
