@@ -14,9 +14,12 @@ _DRAWN = {
     "delivery": ("Deployment", "Merged"),
     "rollout": ("Status",),
     "recurring": ("Scheduled", "ScheduleList"),
+    "tracing": ("Trace",),
+    "dora": ("DoraReport",),
+    "verification": ("Verification", "Workflow"),
     "results": (
-        "Comparison", "DeploymentHistory", "Diagnosis", "Ejected", "Followed", "Initialized",
-        "ModelList", "Rendered", "RunList", "StatusList",
+        "Comparison", "Deleted", "DeploymentHistory", "Diagnosis", "Ejected", "Followed",
+        "Initialized", "ModelList", "Rendered", "RunList", "StatusList",
     ),
 }  # fmt: skip
 _FOLLOWED = {"run": "Run", "results": "SweepResult"}

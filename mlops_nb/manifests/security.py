@@ -61,7 +61,8 @@ def _ways(policy: Mapping[str, Any]) -> Iterator[str]:
             yield f"{policy['metadata'].get('name', '')}: anywhere, by any port"
         return
     for rule in rules:
-        ports = ", ".join(_port(port) for port in rule.get("ports") or ()) or "any port"
+        told = dict.fromkeys(_port(port) for port in rule.get("ports") or ())
+        ports = ", ".join(told) or "any port"
         places = [_peer(peer) for peer in rule.get("to") or ()] or ["anywhere"]
         for place in places:
             yield f"{place}: {ports}"
