@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page
 
 # No test asks a server outside of this machine for anything.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -55,3 +57,27 @@ def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = f"import mlflow; mlflow.MlflowClient('sqlite:///{path}').search_experiments()"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=folder)
     return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for the tests of a file; without one they are skipped, but not in CI."""
+    from lab import FLAGS, chromium
+    from playwright.sync_api import sync_playwright
+
+    path = chromium()
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of nobody's, for one test."""
+    from lab import MILLISECONDS
+
+    context = browser.new_context(viewport={"width": 1180, "height": 900})
+    context.set_default_timeout(MILLISECONDS)
+    yield context.new_page()
+    context.close()
