@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlops_nb.sdk import (
         abort,
+        canary,
         cancel,
         compare,
         delete,
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
         dora,
         eject,
         follow,
+        form,
         history,
         init,
         inspect,
+        live,
         log_evaluation,
         logs,
         merge,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "abort",
+    "canary",
     "cancel",
     "compare",
     "delete",
@@ -56,9 +60,11 @@ __all__ = [
     "dora",
     "eject",
     "follow",
+    "form",
     "history",
     "init",
     "inspect",
+    "live",
     "load_ipython_extension",
     "log_evaluation",
     "logs",

@@ -35,8 +35,8 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
         shell: IPython's shell.
         on_display: told of the runs that a cell's view shows.
     """
-    from mlops_nb.live import drawing_refusals, is_kernel, is_live, this_notebook
     from mlops_nb.project import INSIDE_RUN, Project
+    from mlops_nb.viewing import drawing_refusals, is_kernel, is_live, this_notebook
 
     try:
         verb, form = parse(line or "--help", _PROG)
@@ -68,7 +68,7 @@ def do(line: str, shell: Any, on_display: OnDisplay) -> Any:
 
 def _as_saved() -> str:
     """Give this notebook's path, and say how old the file is that will be run."""
-    from mlops_nb.live import this_notebook
+    from mlops_nb.viewing import this_notebook
 
     path = this_notebook()
     saved = Path(path).stat().st_mtime if Path(path).exists() else None
@@ -126,7 +126,7 @@ def _show_run(
     on_display: OnDisplay,
 ) -> Any:
     """Do a verb that gives a run, with a view that follows it."""
-    from mlops_nb.live import View, follow
+    from mlops_nb.viewing import View, follow
 
     view: View | None = None
 
@@ -184,6 +184,6 @@ def draw(value: Run | SweepResult, shell: Any, on_display: OnDisplay) -> None:
     """Draw a run, unless a view of this very cell shows it already."""
     if (_run_of(value).id, shell.execution_count) in on_display:
         return
-    from mlops_nb import live
+    from mlops_nb import viewing
 
-    live.draw(value)
+    viewing.draw(value)

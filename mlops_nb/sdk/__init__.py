@@ -45,9 +45,15 @@ from mlops_nb.sdk.scheduling import (
     schedules,
     update_schedule,
 )
+from mlops_nb.sdk.showing import (
+    canary,
+    form,
+    live,
+)
 
 __all__ = [
     "abort",
+    "canary",
     "cancel",
     "compare",
     "delete",
@@ -57,9 +63,11 @@ __all__ = [
     "dora",
     "eject",
     "follow",
+    "form",
     "history",
     "init",
     "inspect",
+    "live",
     "log_evaluation",
     "logs",
     "merge",

@@ -10,8 +10,8 @@ from mlops_nb.core.outcome import ensure_success
 from mlops_nb.core.quantity import parse_duration, parse_size
 from mlops_nb.core.run import Run
 from mlops_nb.core.verbs import Retry, Train
-from mlops_nb.live import drawing_refusals
 from mlops_nb.project import Project
+from mlops_nb.viewing import drawing_refusals
 
 if TYPE_CHECKING:
     from mlops_nb.core import verbs

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.core import verbs
-from mlops_nb.live import this_notebook
 from mlops_nb.sdk.asking import Paths, ask
+from mlops_nb.viewing import this_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

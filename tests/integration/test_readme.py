@@ -208,7 +208,8 @@ def test_the_tour_works_as_printed(tmp_path: Path, migrated_store: Path) -> None
                 m["content"]["data"]["text/plain"]
                 for m in cell.of("display_data", "update_display_data")[-1:]
             ))  # fmt: skip
-    init, inspected, trained, deployed, merged, history, by_python = said
+    init, inspected, trained, deployed, merged, history, by_python, canary = said
+    assert "credit in prod unseen: Git says 1" in canary
     assert "is a project" in init
     assert "n_estimators" in inspected
     assert "credit/1" in trained

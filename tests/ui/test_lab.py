@@ -133,3 +133,21 @@ def test_a_notebook_from_somebody_else_shows_the_verdict(
     assert box
     assert box["x"] + box["width"] <= 1180
     page.screenshot(path=tmp_path / "untrusted.png")
+
+
+def test_a_form_in_a_cell_runs_its_notebook(lab: Lab, page: Page, tmp_path: Path) -> None:
+    quick = ("lr: float = 0.1  # learning rate", "import mlflow\nmlflow.log_metric('f1', lr)")
+    write_notebook(lab.folder / "quick.ipynb", *quick)
+    write_notebook(lab.folder / "form.ipynb", "import mlops_nb\nmlops_nb.form('quick.ipynb')")
+    lab.open(page, "form.ipynb")
+    page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
+    output = page.locator(".jp-NotebookPanel .jp-OutputArea")
+    field = output.get_by_label("lr", exact=True)
+    field.fill("fast")
+    output.get_by_role("button", name="Run").click()
+    expect(output.get_by_role("alert")).to_contain_text("'fast' is not float")
+    field.fill("0.5")
+    output.get_by_label("gates").fill("f1 >= 0.9")
+    output.get_by_role("button", name="Run").click()
+    expect(output).to_contain_text("1 of 1 gates did not pass")
+    page.screenshot(path=tmp_path / "form.png")

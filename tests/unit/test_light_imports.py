@@ -59,11 +59,12 @@ def test_public_names_are_these() -> None:
     import mlops_nb
 
     assert set(mlops_nb.__all__) == {
-        "abort", "cancel", "compare", "delete", "delete_schedule", "deploy", "doctor", "dora",
-        "eject", "follow", "history", "init", "inspect", "load_ipython_extension",
-        "log_evaluation", "logs", "merge", "models", "pause_schedule", "promote", "register",
-        "resume_schedule", "retry", "rollback", "runs", "schedule", "schedules", "show",
-        "status", "sweep", "trace", "train", "update_schedule", "verify_pr",
+        "abort", "canary", "cancel", "compare", "delete", "delete_schedule", "deploy", "doctor",
+        "dora", "eject", "follow", "form", "history", "init", "inspect",
+        "load_ipython_extension", "live", "log_evaluation", "logs", "merge", "models",
+        "pause_schedule", "promote", "register", "resume_schedule", "retry", "rollback", "runs",
+        "schedule", "schedules", "show", "status", "sweep", "trace", "train", "update_schedule",
+        "verify_pr",
     }  # fmt: skip
     for name in mlops_nb.__all__:
         assert callable(getattr(mlops_nb, name))

@@ -35,7 +35,7 @@ _SECONDS_BETWEEN = 0.25
 _SECONDS_IDLE = 1.0
 _SHARE_OF_LOOKING = 20
 _LONGEST_TEXT = 8_000
-_log = logging.getLogger("mlops_nb.live")
+_log = logging.getLogger("mlops_nb.viewing")
 
 # A kernel that is shut down closes its sockets under the threads that still draw.
 _is_leaving = threading.Event()
