@@ -44,11 +44,7 @@ export function isChanged(parameter: Parameter, form: IForm): boolean {
 }
 
 /** Set a field; the notebook's own value is none of the form's. */
-export function withParameter(
-  form: IForm,
-  parameter: Parameter,
-  value: string
-): IForm {
+export function withParameter(form: IForm, parameter: Parameter, value: string): IForm {
   const parameters = { ...form.parameters };
   if (value === defaultText(parameter)) {
     delete parameters[parameter.name];
@@ -63,11 +59,7 @@ export function fromRun(form: IForm, notebook: Notebook, run: Run): IForm {
   return notebook.parameters.reduce(
     (filled, parameter) =>
       parameter.name in run.parameters
-        ? withParameter(
-            filled,
-            parameter,
-            asText(run.parameters[parameter.name])
-          )
+        ? withParameter(filled, parameter, asText(run.parameters[parameter.name]))
         : withParameter(filled, parameter, defaultText(parameter)),
     form
   );

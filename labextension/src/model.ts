@@ -255,10 +255,7 @@ export class Model {
     if (!this.project.data?.kubeflow) {
       return;
     }
-    await this.into(
-      'schedules',
-      async () => (await this.ask('schedules', {})).schedules
-    );
+    await this.into('schedules', async () => (await this.ask('schedules', {})).schedules);
   }
 
   /** Look at a run; empty goes back to the list. */
@@ -299,10 +296,7 @@ export class Model {
 
   async compare(): Promise<void> {
     const runs = [...this.ticked];
-    await this.into(
-      'compared',
-      async () => (await this.ask('compare', { runs })).runs
-    );
+    await this.into('compared', async () => (await this.ask('compare', { runs })).runs);
   }
 
   closeComparison(): void {
@@ -311,10 +305,7 @@ export class Model {
   }
 
   async readModels(): Promise<void> {
-    await this.into(
-      'models',
-      async () => (await this.ask('models', {})).versions
-    );
+    await this.into('models', async () => (await this.ask('models', {})).versions);
   }
 
   async readStatuses(): Promise<void> {
@@ -394,9 +385,7 @@ export class Model {
     const found = await this.askFor(this.proposal, false);
     this.proposal = null;
     const pull = found.pull_request;
-    this.say(
-      ...(pull ? [`#${pull.number}: ${pull.title}`, ...pull.notes] : [])
-    );
+    this.say(...(pull ? [`#${pull.number}: ${pull.title}`, ...pull.notes] : []));
     await this.readStatuses();
   }
 
@@ -422,7 +411,9 @@ export class Model {
   async merge(number: number): Promise<void> {
     const merged = await this.ask('merge', { number });
     const alias = merged.alias ? `, ${merged.model}@${merged.alias}` : '';
-    this.say(`#${number}: ${merged.model}/${merged.version} → ${merged.environment}${alias}`);
+    this.say(
+      `#${number}: ${merged.model}/${merged.version} → ${merged.environment}${alias}`
+    );
     await Promise.all([this.readStatuses(), this.readHistory()]);
   }
 
@@ -612,7 +603,11 @@ export class Model {
     } else if (shown) {
       this.run = { ...this.run, data: advance(shown, event) };
     }
-    if (event.kind === 'run_moved' && FINAL.has(event.state) && this.run.id === event.run) {
+    if (
+      event.kind === 'run_moved' &&
+      FINAL.has(event.state) &&
+      this.run.id === event.run
+    ) {
       // Defaults, data and commit are known once it is recorded.
       void this.readRun();
     }

@@ -44,9 +44,7 @@ export class Panel extends ReactWidget {
   }
 
   protected onActivateRequest(): void {
-    this.node
-      .querySelector<HTMLElement>('[role=tab][aria-selected=true]')
-      ?.focus();
+    this.node.querySelector<HTMLElement>('[role=tab][aria-selected=true]')?.focus();
   }
 }
 
@@ -123,7 +121,11 @@ export function App(props: IPanelOptions): JSX.Element {
           {model.said.map((line, at) => (
             <div key={at}>{line}</div>
           ))}
-          <Button tone="quiet" aria-label={trans.__('Dismiss')} onClick={() => model.say()}>
+          <Button
+            tone="quiet"
+            aria-label={trans.__('Dismiss')}
+            onClick={() => model.say()}
+          >
             ✕
           </Button>
         </div>

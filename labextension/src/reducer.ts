@@ -105,10 +105,7 @@ export function refreshed(
 }
 
 /** Put what a cluster does into the list of deployments, in its place. */
-export function withStatus(
-  statuses: readonly Status[],
-  status: Status
-): Status[] {
+export function withStatus(statuses: readonly Status[], status: Status): Status[] {
   const same = (one: Status) =>
     one.model === status.model && one.environment === status.environment;
   return statuses.some(same)
@@ -121,8 +118,5 @@ export function missed(
   last: { boot: string; number: number } | null,
   next: { boot: string; number: number }
 ): boolean {
-  return (
-    last !== null &&
-    (last.boot !== next.boot || next.number !== last.number + 1)
-  );
+  return last !== null && (last.boot !== next.boot || next.number !== last.number + 1);
 }

@@ -147,7 +147,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + MILLISECONDS / 1000
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def wait_for_server(lab: Lab, server: subprocess.Popen[bytes], log: Path) -> None:

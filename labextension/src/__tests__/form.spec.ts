@@ -11,7 +11,11 @@ import { notebook, parameter, run } from '../testing';
 
 const LR = parameter('lr');
 const KIND = parameter('kind', { type: 'str', default: 'tree', default_text: "'tree'" });
-const NEEDED = parameter('target', { has_default: false, default: null, default_text: '' });
+const NEEDED = parameter('target', {
+  has_default: false,
+  default: null,
+  default_text: ''
+});
 const NOTEBOOK = notebook(LR, KIND, NEEDED);
 
 it('only what differs from the notebook’s own values is asked for', () => {

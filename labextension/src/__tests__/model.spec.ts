@@ -2,7 +2,15 @@ import { StateDB } from '@jupyterlab/statedb';
 
 import { withParameter } from '../form';
 import { Model } from '../model';
-import { FakeApi, FakeFront, notebook, parameter, refusal, run, settled } from '../testing';
+import {
+  FakeApi,
+  FakeFront,
+  notebook,
+  parameter,
+  refusal,
+  run,
+  settled
+} from '../testing';
 
 const LR = parameter('lr');
 
@@ -125,7 +133,8 @@ it('nothing is proposed before it was previewed', async () => {
   model.propose('churn/2');
   await settled();
   expect(model.proposal?.preview.data).toBe(deployment);
-  const deploys = () => api.asked.filter(([verb]) => verb === 'deploy').map(([, f]) => f.dry_run);
+  const deploys = () =>
+    api.asked.filter(([verb]) => verb === 'deploy').map(([, f]) => f.dry_run);
   expect(deploys()).toEqual([true]);
   await model.openPull();
   expect(deploys()).toEqual([true, false]);

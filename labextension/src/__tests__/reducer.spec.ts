@@ -1,5 +1,13 @@
 import { Run, Status } from '../generated/documents';
-import { advance, missed, refreshed, trail, withPage, withRun, withStatus } from '../reducer';
+import {
+  advance,
+  missed,
+  refreshed,
+  trail,
+  withPage,
+  withRun,
+  withStatus
+} from '../reducer';
 import { run } from '../testing';
 
 const TIME = '2026-11-24T12:30:00Z';
@@ -42,7 +50,11 @@ describe('a run', () => {
       url: '',
       failure: null
     });
-    expect([ended.state, ended.ended, ended.tracking_id]).toEqual(['succeeded', TIME, '0f']);
+    expect([ended.state, ended.ended, ended.tracking_id]).toEqual([
+      'succeeded',
+      TIME,
+      '0f'
+    ]);
   });
 
   it('keeps the way of a metric for its picture, numbers only', () => {
@@ -79,7 +91,10 @@ describe('the list', () => {
 it('a canary that moved replaces what was known of its place', () => {
   const status = (model: string, summary: string) =>
     ({ model, environment: 'prod', summary }) as Status;
-  const found = withStatus([status('m', 'at 5 %'), status('n', 'x')], status('m', 'at 25 %'));
+  const found = withStatus(
+    [status('m', 'at 5 %'), status('n', 'x')],
+    status('m', 'at 25 %')
+  );
   expect(found.map(one => one.summary)).toEqual(['at 25 %', 'x']);
 });
 

@@ -5,7 +5,16 @@ import { createRoot, Root } from 'react-dom/client';
 
 import { Model } from '../model';
 import { App } from '../panel';
-import { FakeApi, FakeFront, notebook, parameter, PROJECT, refusal, run, settled } from '../testing';
+import {
+  FakeApi,
+  FakeFront,
+  notebook,
+  parameter,
+  PROJECT,
+  refusal,
+  run,
+  settled
+} from '../testing';
 import { Diff } from '../views/deployments';
 import { Words } from '../views/bits';
 
@@ -86,7 +95,9 @@ it('every field has a label, and a wrong value is told at its field', async () =
   await press('Run');
   const field = node.querySelector('#mlops-parameter-lr');
   expect(field?.getAttribute('aria-invalid')).toBe('true');
-  expect(node.querySelector('#mlops-parameter-lr-error')?.textContent).toContain('is not float');
+  expect(node.querySelector('#mlops-parameter-lr-error')?.textContent).toContain(
+    'is not float'
+  );
   expect(node.textContent).toContain('→ give a number');
   model.dispose();
 });
@@ -128,13 +139,19 @@ it('of ten thousand runs those that can be seen are drawn', async () => {
   const model = await shown(api);
   await press('Runs');
   expect(node.querySelectorAll('.mlops-RunRow').length).toBeLessThan(40);
-  expect(node.querySelector<HTMLElement>('.mlops-Rows > ul')?.style.height).toBe('580000px');
+  expect(node.querySelector<HTMLElement>('.mlops-Rows > ul')?.style.height).toBe(
+    '580000px'
+  );
   model.dispose();
 });
 
 it('arrow keys lead through the tabs', async () => {
   const api = new FakeApi();
-  api.answers = { inspect: notebook(), runs: { runs: [], next: '' }, models: { versions: [] } };
+  api.answers = {
+    inspect: notebook(),
+    runs: { runs: [], next: '' },
+    models: { versions: [] }
+  };
   const model = await shown(api);
   const key = async (name: string) =>
     act(async () => {
@@ -160,6 +177,11 @@ it('a diff tells by its signs what is new and what is gone', () => {
   );
   const kinds = [...node.querySelectorAll('pre > div')].map(line => line.className);
   expect(kinds.map(kind => kind.replace('mlops-Diff-', ''))).toEqual([
-    'head', 'head', 'head', 'gone', 'new', 'same'
+    'head',
+    'head',
+    'head',
+    'gone',
+    'new',
+    'same'
   ]);
 });

@@ -80,10 +80,7 @@ export function Doing(props: {
 }
 
 /** What went wrong, why, and the one next step. */
-export function Problem(props: {
-  error: Refusal;
-  again?: () => void;
-}): JSX.Element {
+export function Problem(props: { error: Refusal; again?: () => void }): JSX.Element {
   const trans = useWords();
   const { fault } = props.error;
   return (
@@ -111,10 +108,7 @@ export function Loading(props: { what: string }): JSX.Element {
   );
 }
 
-export function Empty(props: {
-  title: string;
-  children?: React.ReactNode;
-}): JSX.Element {
+export function Empty(props: { title: string; children?: React.ReactNode }): JSX.Element {
   return (
     <div className="mlops-Empty">
       <p className="mlops-Empty-title">{props.title}</p>
@@ -165,6 +159,34 @@ export function Field(props: {
   );
 }
 
+/** A labelled line of text. */
+export function TextField(props: {
+  id: string;
+  label: string;
+  value: string;
+  set: (text: string) => void;
+  help?: string;
+  placeholder?: string;
+  number?: { min: number };
+}): JSX.Element {
+  const { id, label, value, set, help, placeholder } = props;
+  return (
+    <Field id={id} label={label} help={help}>
+      <input
+        id={id}
+        className={`mlops-Input${props.number ? ' mlops-mod-short' : ''}`}
+        type={props.number ? 'number' : 'text'}
+        min={props.number?.min}
+        spellCheck={false}
+        placeholder={placeholder}
+        aria-describedby={help ? `${id}-help` : undefined}
+        value={value}
+        onChange={event => set(event.target.value)}
+      />
+    </Field>
+  );
+}
+
 export function Badge(props: {
   tone: string;
   mark: string;
@@ -205,10 +227,7 @@ export function Gates(props: { verdict: Verdict }): JSX.Element {
                 <code>{check.gate}</code>
               </td>
               <td>
-                <Badge
-                  tone={tones[check.outcome]}
-                  mark={marks[check.outcome]}
-                >
+                <Badge tone={tones[check.outcome]} mark={marks[check.outcome]}>
                   {check.outcome}
                 </Badge>
               </td>
@@ -224,9 +243,7 @@ export function Gates(props: { verdict: Verdict }): JSX.Element {
 }
 
 /** Names and values below each other. */
-export function Facts(props: {
-  rows: [string, React.ReactNode][];
-}): JSX.Element {
+export function Facts(props: { rows: [string, React.ReactNode][] }): JSX.Element {
   return (
     <dl className="mlops-Facts">
       {props.rows
@@ -242,10 +259,7 @@ export function Facts(props: {
 }
 
 /** How a metric went; the numbers are told to who cannot see it. */
-export function Sparkline(props: {
-  name: string;
-  values: number[];
-}): JSX.Element | null {
+export function Sparkline(props: { name: string; values: number[] }): JSX.Element | null {
   const trans = useWords();
   const { values } = props;
   if (values.length < 2) {

@@ -6,7 +6,17 @@ import * as React from 'react';
 import { Analysis, Deployed, Rollout, Status } from '../generated/documents';
 import { IProposal, Model } from '../model';
 import { number, STAGES, when } from '../text';
-import { Badge, Button, Doing, Empty, Field, Loading, Problem, useWords } from './bits';
+import {
+  Badge,
+  Button,
+  Doing,
+  Empty,
+  Field,
+  Loading,
+  Problem,
+  TextField,
+  useWords
+} from './bits';
 import { agreed } from './runs';
 
 export function DeploymentsView(props: {
@@ -18,11 +28,7 @@ export function DeploymentsView(props: {
   const project = model.project.data;
   if (model.proposal) {
     return (
-      <Proposal
-        model={model}
-        proposal={model.proposal}
-        rendermime={props.rendermime}
-      />
+      <Proposal model={model} proposal={model.proposal} rendermime={props.rendermime} />
     );
   }
   if (project && !project.forge) {
@@ -101,7 +107,11 @@ function Deployment(props: { model: Model; status: Status }): JSX.Element {
             act={async () => {
               const sure = await agreed(
                 trans.__('Merge #%1?', String(pull.number)),
-                trans.__('%1: %2 follows what is merged.', pull.title, status.environment),
+                trans.__(
+                  '%1: %2 follows what is merged.',
+                  pull.title,
+                  status.environment
+                ),
                 trans.__('Merge')
               );
               if (sure) {
@@ -151,7 +161,9 @@ function Deployment(props: { model: Model; status: Status }): JSX.Element {
         {may.has('retry') && (
           <Doing
             label={trans.__('Try again')}
-            act={() => take(model.ask('retry', { run: status.model, env: status.environment }))}
+            act={() =>
+              take(model.ask('retry', { run: status.model, env: status.environment }))
+            }
           />
         )}
         {status.version > 0 && (
@@ -315,52 +327,32 @@ function Proposal(props: {
               ))}
             </select>
           </Field>
-          <Field
+          <TextField
             id="mlops-canary"
             label={trans.__('Canary, percent of the traffic')}
             help={trans.__('Rising, up to 100. Empty takes the environment’s own.')}
-          >
-            <input
-              id="mlops-canary"
-              className="mlops-Input"
-              spellCheck={false}
-              aria-describedby="mlops-canary-help"
-              placeholder={environment?.weights.join(',')}
-              value={proposal.canary}
-              onChange={event =>
-                model.editProposal({ canary: event.target.value, preview: stale })
-              }
-            />
-          </Field>
+            placeholder={environment?.weights.join(',')}
+            value={proposal.canary}
+            set={text => model.editProposal({ canary: text, preview: stale })}
+          />
         </>
       )}
       {back && (
         <>
-          <Field
+          <TextField
             id="mlops-back-to"
             label={trans.__('To version')}
             help={trans.__('0 is the one before.')}
-          >
-            <input
-              id="mlops-back-to"
-              className="mlops-Input mlops-mod-short"
-              type="number"
-              min={0}
-              aria-describedby="mlops-back-to-help"
-              value={proposal.to}
-              onChange={event =>
-                model.editProposal({ to: Number(event.target.value), preview: stale })
-              }
-            />
-          </Field>
-          <Field id="mlops-reason" label={trans.__('Why, for the record')}>
-            <input
-              id="mlops-reason"
-              className="mlops-Input"
-              value={proposal.reason}
-              onChange={event => model.editProposal({ reason: event.target.value })}
-            />
-          </Field>
+            number={{ min: 0 }}
+            value={String(proposal.to)}
+            set={text => model.editProposal({ to: Number(text), preview: stale })}
+          />
+          <TextField
+            id="mlops-reason"
+            label={trans.__('Why, for the record')}
+            value={proposal.reason}
+            set={text => model.editProposal({ reason: text })}
+          />
         </>
       )}
       <div className="mlops-Actions">
@@ -390,7 +382,10 @@ function Proposal(props: {
           <Markdown source={data.body} rendermime={props.rendermime} />
           <details className="mlops-Section">
             <summary>
-              {trans.__('Manifest diff: %1 files', String(Object.keys(data.files).length))}
+              {trans.__(
+                'Manifest diff: %1 files',
+                String(Object.keys(data.files).length)
+              )}
             </summary>
             <Diff text={data.diff} />
           </details>

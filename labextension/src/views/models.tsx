@@ -79,7 +79,8 @@ function Version(props: { model: Model; version: ModelVersion }): JSX.Element {
             )
           ],
           ...deployed.map(
-            ([tag, what]) => [tag.replace('mlops_nb.deployed.', ''), what] as [string, string]
+            ([tag, what]) =>
+              [tag.replace('mlops_nb.deployed.', ''), what] as [string, string]
           )
         ]}
       />

@@ -6,7 +6,6 @@ import {
   afterwards,
   asText,
   defaultText,
-
   fieldOf,
   fromRun,
   IForm,
@@ -14,15 +13,27 @@ import {
   request,
   withParameter
 } from '../form';
-import { Notebook, OfferedProfile, Overview, Parameter, Run } from '../generated/documents';
+import {
+  Notebook,
+  OfferedProfile,
+  Overview,
+  Parameter,
+  Run
+} from '../generated/documents';
 import { Model } from '../model';
 import { base, size } from '../text';
-import { Button, Doing, Empty, Field, Loading, Problem, useWords } from './bits';
+import {
+  Button,
+  Doing,
+  Empty,
+  Field,
+  Loading,
+  Problem,
+  TextField,
+  useWords
+} from './bits';
 
-export function RunView(props: {
-  model: Model;
-  newNotebook?: () => void;
-}): JSX.Element {
+export function RunView(props: { model: Model; newNotebook?: () => void }): JSX.Element {
   const { model } = props;
   const trans = useWords();
   if (!model.front.path) {
@@ -90,7 +101,9 @@ function Form(props: { model: Model; notebook: Notebook }): JSX.Element {
         ...words
       })) as Run;
     });
-  const last = model.runs.data?.runs.find(run => base(run.notebook) === base(model.front.path));
+  const last = model.runs.data?.runs.find(
+    run => base(run.notebook) === base(model.front.path)
+  );
   const changed = notebook.parameters.filter(one => isChanged(one, form)).length;
   return (
     <form
@@ -118,10 +131,7 @@ function Form(props: { model: Model; notebook: Notebook }): JSX.Element {
       )}
       {last && notebook.parameters.length > 0 && (
         <div className="mlops-Row">
-          <Button
-            tone="quiet"
-            onClick={() => edit(fromRun(form, notebook, last))}
-          >
+          <Button tone="quiet" onClick={() => edit(fromRun(form, notebook, last))}>
             {trans.__('Values of the last run, %1', last.id)}
           </Button>
         </div>
@@ -305,9 +315,7 @@ function Data(props: { form: IForm; edit: (form: IForm) => void }): JSX.Element 
           <Button
             tone="quiet"
             aria-label={trans.__('Remove data %1', row.name || String(at + 1))}
-            onClick={() =>
-              edit({ ...form, data: form.data.filter((_, n) => n !== at) })
-            }
+            onClick={() => edit({ ...form, data: form.data.filter((_, n) => n !== at) })}
           >
             ✕
           </Button>
@@ -346,7 +354,9 @@ function After(props: {
         help={
           own.length
             ? trans.__('Besides those of mlops.toml: %1', own.join('; '))
-            : trans.__('The run is judged by them: accuracy >= 0.9, auc >= champion - 0.005')
+            : trans.__(
+                'The run is judged by them: accuracy >= 0.9, auc >= champion - 0.005'
+              )
         }
       >
         <textarea
@@ -359,20 +369,13 @@ function After(props: {
           onChange={event => edit({ ...form, gates: event.target.value })}
         />
       </Field>
-      <Field
+      <TextField
         id="mlops-register"
         label={trans.__('Register as')}
         help={trans.__('If all gates pass. Empty registers nothing.')}
-      >
-        <input
-          id="mlops-register"
-          className="mlops-Input"
-          spellCheck={false}
-          aria-describedby="mlops-register-help"
-          value={form.register}
-          onChange={event => edit({ ...form, register: event.target.value })}
-        />
-      </Field>
+        value={form.register}
+        set={text => edit({ ...form, register: text })}
+      />
       {form.register && !!project?.environments.length && (
         <Field id="mlops-deploy" label={trans.__('Open a deployment pull request to')}>
           <select
@@ -462,9 +465,11 @@ function SweepForm(props: {
         best: best.trim(),
         parallel: Number(parallel) || 1
       });
-      return ('children' in document && Array.isArray(document.children)
-        ? (document as { run: Run }).run
-        : document) as Run;
+      return (
+        'children' in document && Array.isArray(document.children)
+          ? (document as { run: Run }).run
+          : document
+      ) as Run;
     });
   return (
     <fieldset className="mlops-Section">
@@ -477,40 +482,31 @@ function SweepForm(props: {
       {notebook.parameters.map(parameter => {
         const id = `mlops-sweep-${parameter.name}`;
         return (
-          <Field key={id} id={id} label={parameter.name}>
-            <input
-              id={id}
-              className="mlops-Input"
-              spellCheck={false}
-              placeholder={model.form.parameters[parameter.name] ?? defaultText(parameter)}
-              value={values[parameter.name] ?? ''}
-              onChange={event =>
-                setValues({ ...values, [parameter.name]: event.target.value })
-              }
-            />
-          </Field>
+          <TextField
+            key={id}
+            id={id}
+            label={parameter.name}
+            placeholder={model.form.parameters[parameter.name] ?? defaultText(parameter)}
+            value={values[parameter.name] ?? ''}
+            set={text => setValues({ ...values, [parameter.name]: text })}
+          />
         );
       })}
       <div className="mlops-Row">
-        <Field id="mlops-sweep-best" label={trans.__('Best by')}>
-          <input
-            id="mlops-sweep-best"
-            className="mlops-Input"
-            placeholder="max:accuracy"
-            value={best}
-            onChange={event => setBest(event.target.value)}
-          />
-        </Field>
-        <Field id="mlops-sweep-parallel" label={trans.__('At once')}>
-          <input
-            id="mlops-sweep-parallel"
-            className="mlops-Input mlops-mod-short"
-            type="number"
-            min={1}
-            value={parallel}
-            onChange={event => setParallel(event.target.value)}
-          />
-        </Field>
+        <TextField
+          id="mlops-sweep-best"
+          label={trans.__('Best by')}
+          placeholder="max:accuracy"
+          value={best}
+          set={setBest}
+        />
+        <TextField
+          id="mlops-sweep-parallel"
+          label={trans.__('At once')}
+          number={{ min: 1 }}
+          value={parallel}
+          set={setParallel}
+        />
       </div>
       <div className="mlops-Actions">
         <Doing
@@ -519,10 +515,7 @@ function SweepForm(props: {
           act={() => start('local')}
         />
         {model.project.data?.kubeflow && (
-          <Doing
-            label={trans.__('Start it on Kubeflow')}
-            act={() => start('kubeflow')}
-          />
+          <Doing label={trans.__('Start it on Kubeflow')} act={() => start('kubeflow')} />
         )}
       </div>
     </fieldset>
@@ -537,29 +530,20 @@ function ScheduleForm(props: { model: Model; notebook: Notebook }): JSX.Element 
   return (
     <fieldset className="mlops-Section">
       <legend>{trans.__('Schedule')}</legend>
-      <Field
+      <TextField
         id="mlops-cron"
         label={trans.__('When, as in a crontab')}
         help={trans.__('minute hour day month weekday: 0 3 * * 1 is Mondays at 3')}
-      >
-        <input
-          id="mlops-cron"
-          className="mlops-Input"
-          spellCheck={false}
-          aria-describedby="mlops-cron-help"
-          value={cron}
-          onChange={event => setCron(event.target.value)}
-        />
-      </Field>
-      <Field id="mlops-schedule-name" label={trans.__('Name')}>
-        <input
-          id="mlops-schedule-name"
-          className="mlops-Input"
-          placeholder={base(model.front.path).replace('.ipynb', '')}
-          value={name}
-          onChange={event => setName(event.target.value)}
-        />
-      </Field>
+        value={cron}
+        set={setCron}
+      />
+      <TextField
+        id="mlops-schedule-name"
+        label={trans.__('Name')}
+        placeholder={base(model.front.path).replace('.ipynb', '')}
+        value={name}
+        set={setName}
+      />
       <Doing
         tone="accept"
         label={trans.__('Schedule on Kubeflow')}

@@ -12,11 +12,11 @@ import {
   Doing,
   Empty,
   Facts,
-  Field,
   Gates,
   Loading,
   Problem,
   Sparkline,
+  TextField,
   useWords
 } from './bits';
 import { Comparing } from './compare';
@@ -124,7 +124,10 @@ function List(props: { model: Model }): JSX.Element {
 }
 
 function matches(run: Run, text: string): boolean {
-  const words = text.toLowerCase().split(/\s+/).filter(word => word);
+  const words = text
+    .toLowerCase()
+    .split(/\s+/)
+    .filter(word => word);
   const said = [
     run.id,
     run.notebook,
@@ -168,10 +171,7 @@ function Rows(props: { model: Model; runs: Run[] }): JSX.Element {
       ref={place}
       onScroll={event => setTop(event.currentTarget.scrollTop)}
     >
-      <ul
-        aria-label={trans.__('Runs')}
-        style={{ height: runs.length * ROW }}
-      >
+      <ul aria-label={trans.__('Runs')} style={{ height: runs.length * ROW }}>
         {runs.slice(first, last).map((run, at) => (
           <Row
             key={run.id}
@@ -311,7 +311,9 @@ function Ticked(props: { model: Model }): JSX.Element | null {
         tone="warn"
         label={trans.__('Delete %1', String(ids.length))}
         disabled={!ended}
-        title={trans.__('Runs that ended; mlops delete --restore brings their records back')}
+        title={trans.__(
+          'Runs that ended; mlops delete --restore brings their records back'
+        )}
         act={async () => {
           const sure = await agreed(
             trans.__('Delete %1 runs?', String(ids.length)),
@@ -505,7 +507,11 @@ function One(props: {
         {run.cells > 0 && (
           <span>
             {going
-              ? trans.__('cell %1 of %2', String(Math.min(run.cells_done + 1, run.cells)), String(run.cells))
+              ? trans.__(
+                  'cell %1 of %2',
+                  String(Math.min(run.cells_done + 1, run.cells)),
+                  String(run.cells)
+                )
               : trans.__('%1 of %2 cells', String(run.cells_done), String(run.cells))}
           </span>
         )}
@@ -591,7 +597,11 @@ function One(props: {
             [trans.__('notebook'), run.notebook],
             [trans.__('commit'), run.code_commit || run.code_note],
             ...run.datasets.map(
-              each => [trans.__('data %1', each.name), `${each.uri} ${each.digest.slice(0, 19)}`] as [string, string]
+              each =>
+                [
+                  trans.__('data %1', each.name),
+                  `${each.uri} ${each.digest.slice(0, 19)}`
+                ] as [string, string]
             ),
             [trans.__('started'), when(run.started)],
             [trans.__('place'), run.executor],
@@ -620,23 +630,18 @@ function Outcome(props: { model: Model; run: Run }): JSX.Element | null {
         <Badge tone="good" mark="✔">
           {run.model}
         </Badge>
-        <Button onClick={() => model.propose(run.model)}>
-          {trans.__('Deploy …')}
-        </Button>
+        <Button onClick={() => model.propose(run.model)}>{trans.__('Deploy …')}</Button>
       </div>
     );
   }
   return (
     <div className="mlops-Row">
-      <Field id="mlops-register-run" label={trans.__('Register as')}>
-        <input
-          id="mlops-register-run"
-          className="mlops-Input"
-          spellCheck={false}
-          value={name}
-          onChange={event => setName(event.target.value)}
-        />
-      </Field>
+      <TextField
+        id="mlops-register-run"
+        label={trans.__('Register as')}
+        value={name}
+        set={setName}
+      />
       <Doing
         tone="accept"
         label={trans.__('Register')}

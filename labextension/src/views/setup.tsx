@@ -40,7 +40,10 @@ export function SetupView(props: { model: Model }): JSX.Element {
           [trans.__('tracking'), data.tracking],
           [trans.__('runs go to'), data.executors.join(', ')],
           [trans.__('Kubeflow'), data.kubeflow],
-          [trans.__('GitOps'), data.repository ? `${data.repository} (${data.forge})` : ''],
+          [
+            trans.__('GitOps'),
+            data.repository ? `${data.repository} (${data.forge})` : ''
+          ],
           [trans.__('environments'), data.environments.map(one => one.name).join(', ')]
         ]}
       />
